@@ -1,0 +1,10 @@
+// Stochastic gradient descent:  value -= lr * grad.   No slots.
+#pragma once
+
+#include "ev_tf/optim/optimizer.h"
+
+namespace ev {
+
+UpdateRule Sgd(float lr);
+
+}  // namespace ev

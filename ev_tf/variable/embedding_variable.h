@@ -1,0 +1,118 @@
+// EmbeddingVariable: a trainable table from any int64 key to a row of floats.  The one facade that ops/ and the Python
+// module may use; everything else of the engine is behind it.
+//
+// Threads:     any method, from any thread, at once.
+// Ownership:   spans are borrowed for the call.
+// Invariants:  V1  a Lookup never inserts, and a missing key always reads default_rows[FloorMod(key, default_value_dim)].
+//              V2  a key is inserted by the first Apply (or WriteRows) that names it, exactly once, from that default row
+//                  and the slots' initial values.
+//              V3  updates of one key are one after another: none is lost, whatever calls run at once.
+//              V4  size() equals the number of keys that Keys() returns when nobody writes.
+//              V5  a failed call changes nothing.
+// A Lookup takes no lock on rows: while an Apply writes the same row it may see some floats from before and some from
+// after, as a lookup of a tf.Variable may.  ReadRows sees value and slots of a row from one moment.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "ev_tf/base/executor.h"
+#include "ev_tf/base/key.h"
+#include "ev_tf/base/span.h"
+#include "ev_tf/base/status.h"
+#include "ev_tf/optim/optimizer.h"
+#include "ev_tf/row/row_layout.h"
+
+namespace ev {
+
+struct VariableOptions {
+  std::string name;               // for messages
+  int64_t dim = 0;                // floats per embedding, 1 to kMaxDim
+  bool record_frequency = false;  // keep RowMeta::frequency
+  bool record_version = false;    // keep RowMeta::version
+};
+
+// Gauges and counters since creation.  Bytes are of memory held, not of memory asked for.
+struct VariableMetrics {
+  int64_t rows = 0;
+  int64_t row_bytes = 0;          // one row: value and slots, padded
+  int64_t row_pool_bytes = 0;     // rows in use and free ones
+  int64_t index_bytes = 0;        // key -> row
+  int64_t meta_bytes = 0;         // frequency and version
+  int64_t lookup_keys = 0;        // keys given to Lookup
+  int64_t lookup_misses = 0;      // of these, keys that read their default row
+  int64_t update_keys = 0;        // keys given to Apply, duplicates counted
+  int64_t update_rows = 0;        // rows updated: keys after dedup
+  int64_t inserts = 0;
+  int64_t removes = 0;
+};
+
+class EmbeddingVariable {
+ public:
+  // `default_rows` is row-major [default_value_dim, dim], at least one row, and is copied.
+  // InvalidArgument: dim out of range; default_rows empty or not a multiple of dim.
+  static Status Create(const VariableOptions& options, Span<const float> default_rows,
+                       std::unique_ptr<EmbeddingVariable>* out);
+  ~EmbeddingVariable();
+
+  const VariableOptions& options() const;
+  int64_t dim() const { return options().dim; }
+  int64_t size() const;
+  std::vector<SlotSpec> slots() const;
+  VariableMetrics metrics() const;
+  // Row-major [default_value_dim, dim].  Constant after Create.
+  Span<const float> default_rows() const;
+
+  // rows[i * dim, (i + 1) * dim) = the embedding of keys[i].  Duplicates are welcome.
+  // Requires: rows.size() == keys.size() * dim().
+  Status Lookup(Span<const Key> keys, Span<float> rows, Executor& executor) const;
+
+  // One optimizer step.  Sums the gradients of equal keys in the order they stand, inserts missing keys, and applies
+  // `rule` to each distinct key's row once.  slots[i] is what `rule` calls slot i: a name the variable does not have yet
+  // is added to every row first (rows that exist get its initial value).
+  // `global_step` becomes the rows' version when versions are recorded; < 0 leaves them.
+  // Requires: grads.size() == keys.size() * dim(); slots.size() == rule.slots.
+  // InvalidArgument: a slot of that name exists with another dim; sizes differ; global_step >= 2^32 - 1 while recorded.
+  // OutOfSpace: no memory for a new row.
+  Status Apply(const UpdateRule& rule, Span<const SlotSpec> slots, Span<const Key> keys, Span<const float> grads,
+               int64_t global_step, Executor& executor);
+
+  // Every key, in no order.  A key inserted or removed meanwhile may be in it or not.
+  std::vector<Key> Keys() const;
+
+  // Reads what is stored of each key, for export.  Any span but `keys` and `found` may be empty: not wanted.
+  // values: [n, dim]; slots: [n, slot_floats], the slots behind one another without padding, in the order of slots();
+  // frequencies, versions: [n] (0 and -1 where not recorded).  A missing key has found = false and its parts unchanged.
+  struct RowBatch {
+    Span<float> values;
+    Span<float> slots;
+    Span<int64_t> frequencies;
+    Span<int64_t> versions;
+  };
+  Status ReadRows(Span<const Key> keys, const RowBatch& out, Span<bool> found) const;
+
+  // Inserts or overwrites rows, for import.  Empty spans: slots get their initial values, frequency 0, version -1.
+  // values are required.  `keys` must be distinct.  `slot_specs` says what the columns of `slots` are; slots the variable
+  // lacks are added, slots it has and the columns lack get their initial value.
+  struct ConstRowBatch {
+    Span<const float> values;
+    Span<const float> slots;
+    Span<const int64_t> frequencies;
+    Span<const int64_t> versions;
+  };
+  Status WriteRows(Span<const Key> keys, Span<const SlotSpec> slot_specs, const ConstRowBatch& rows);
+
+  // Drops the rows of `keys`; missing keys and duplicates are no error.  Returns how many rows were dropped.
+  int64_t Remove(Span<const Key> keys);
+  // Drops every row.  Slots stay.
+  void Clear();
+
+ private:
+  class Impl;
+  explicit EmbeddingVariable(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace ev
