@@ -1,0 +1,47 @@
+#include "ev_tf/alloc/memory.h"
+
+#include <sys/mman.h>
+
+#include <cerrno>
+#include <cstdint>
+#include <cstring>
+#include <utility>
+
+namespace ev {
+
+MemoryRegion& MemoryRegion::operator=(MemoryRegion&& other) noexcept {
+  std::swap(data_, other.data_);
+  std::swap(size_, other.size_);
+  return *this;
+}
+
+MemoryRegion::~MemoryRegion() {
+  if (data_ != nullptr) munmap(data_, size_);
+}
+
+Status MemoryRegion::Reserve(size_t bytes, size_t huge_from, MemoryRegion* out) {
+  const size_t size = (bytes + kHugePageBytes - 1) / kHugePageBytes * kHugePageBytes;
+  // mmap aligns to small pages: take one huge page more and give back both ends.
+  const size_t taken = size + kHugePageBytes;
+  void* raw = mmap(nullptr, taken, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (raw == MAP_FAILED) {
+    return OutOfSpace("memory: expected " + std::to_string(taken) + " bytes of address space, mmap says: " +
+                      std::strerror(errno));
+  }
+  const auto start = reinterpret_cast<uintptr_t>(raw);
+  const uintptr_t aligned = (start + kHugePageBytes - 1) / kHugePageBytes * kHugePageBytes;
+  if (aligned > start) munmap(raw, aligned - start);
+  if (aligned + size < start + taken) {
+    munmap(reinterpret_cast<void*>(aligned + size), start + taken - aligned - size);
+  }
+  MemoryRegion region;
+  region.data_ = reinterpret_cast<char*>(aligned);
+  region.size_ = size;
+  if (huge_from < size) {
+    madvise(region.data_ + huge_from, size - huge_from, MADV_HUGEPAGE);  // advice: small pages work too
+  }
+  *out = std::move(region);
+  return OkStatus();
+}
+
+}  // namespace ev

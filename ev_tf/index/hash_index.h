@@ -1,0 +1,159 @@
+// HashIndex: key -> Location of its row, whatever the tier.  One probe, one cache line, no lock for readers.
+//
+// Layout.  The hash's top bits choose a segment through a directory; its low bits choose a home line in the segment's run of
+// lines; a full line overflows into the next one.  A segment grows line run by line run, by about a tenth, and splits in
+// two when it would have 12 pages; segments have different load limits, so that they do not all grow in the same batch.
+// Between 0.62 and 0.75 of the entries are used once a segment has grown past a few pages: 17 to 21 bytes a key, also
+// while growing.
+//
+// Threads:     any method, from any thread, at once.  Readers hold an EpochGuard of epochs() from before the call until they
+//              are done with the rows they found.
+// Locks:       a writer holds its segment's lock; changes of the directory hold directory_mu_ as well, inside it.
+// Invariants:  H1  a key is in the index at most once.
+//              H2  Find of a key that no writer touches gives the same location before, during and after a rebuild.
+//              H3  what a rebuild replaces is freed only when no guard can see it.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "ev_tf/alloc/page_arena.h"
+#include "ev_tf/base/epoch.h"
+#include "ev_tf/base/key.h"
+#include "ev_tf/base/span.h"
+#include "ev_tf/base/status.h"
+#include "ev_tf/index/line.h"
+#include "ev_tf/index/location.h"
+
+namespace ev {
+
+class HashIndex {
+ public:
+  // `epochs` outlives the index.
+  explicit HashIndex(EpochDomain* epochs);
+  // Requires: no guard is held.
+  ~HashIndex();
+
+  // locations[i] = where the row of keys[i] is, kNoLocation if it has none.  Duplicates are welcome.
+  void Find(Span<const Key> keys, Location* locations) const;
+
+  // Makes key -> location.  *existing = kNoLocation then; if the key has a location already, nothing changes and
+  // *existing is that one.
+  Status Insert(Key key, Location location, Location* existing);
+
+  // Moves key from `from` to `to`.  False, and no change, if it is not at `from` any more.
+  bool Move(Key key, Location from, Location to);
+
+  // Drops key.  Returns where it was, kNoLocation if it was nowhere.
+  Location Remove(Key key);
+
+  // Visits every (key, location) once, without a lock.  A key that is inserted, moved or removed meanwhile may be seen
+  // before or after, or not at all.
+  template <typename Visitor>
+  void Scan(Visitor&& visit) const;
+
+  // Number of keys.
+  int64_t size() const;
+  // Memory held: lines, segments and directory.
+  int64_t bytes() const;
+  EpochDomain& epochs() const { return *epochs_; }
+
+ private:
+  friend struct IndexProbe;
+
+  static constexpr uint32_t kPageLines = PageArena::kPageBytes / sizeof(Line);
+  static constexpr uint32_t kMaxPages = 11;  // a segment that needs more splits
+
+  struct Segment;
+
+  // A run of lines that readers may see.  Constant but for the lines themselves.
+  struct View {
+    ~View();
+    Line* line(uint32_t i) const { return pages[i / kPageLines] + i % kPageLines; }
+    uint32_t HomeLine(uint64_t hash) const {
+      return static_cast<uint32_t>((static_cast<uint64_t>(static_cast<uint32_t>(hash)) * lines) >> 32);
+    }
+    uint32_t Next(uint32_t i) const { return i + 1 == lines ? 0 : i + 1; }
+
+    uint32_t lines = 0;
+    bool own_block = false;  // lines < kPageLines: pages[0] is malloc'ed, not a page of the arena
+    Segment* segment = nullptr;
+    Line* pages[kMaxPages] = {};
+  };
+
+  struct Segment {
+    std::mutex mu;
+    bool split = false;             // guarded by mu: the segment has been replaced, look in the directory again
+    uint32_t used = 0;              // guarded by mu: entries live or dropped
+    std::atomic<uint32_t> live{0};  // written under mu
+    View* view = nullptr;           // guarded by mu; what the directory shows
+    int depth = 0;                  // constant: top bits of the hash shared by the segment's keys,
+    uint64_t prefix = 0;            // constant: and their value
+    float max_load = 0;             // constant
+    Key filler = 0;                 // constant: a key of another segment
+
+    uint32_t limit() const { return static_cast<uint32_t>(max_load * kLineKeys * static_cast<float>(view->lines)); }
+  };
+
+  struct Directory {
+    explicit Directory(int bits_in) : bits(bits_in), views(size_t{1} << bits_in) {}
+    std::atomic<View*>& at(uint64_t hash) { return views[hash >> (64 - bits)]; }
+    const std::atomic<View*>& at(uint64_t hash) const { return views[hash >> (64 - bits)]; }
+    const int bits;
+    std::vector<std::atomic<View*>> views;
+  };
+
+  const View* FindView(uint64_t hash) const {
+    return directory_.load(std::memory_order_acquire)->at(hash).load(std::memory_order_acquire);
+  }
+  // Locks and returns the segment that owns `hash`.
+  Segment* LockSegment(uint64_t hash, std::unique_lock<std::mutex>* lock);
+
+  static Segment* NewSegment(int depth, uint64_t prefix);
+  // The smallest run of lines that holds `keys` with room to grow; more than kMaxPages pages if there is none.
+  static uint32_t LinesFor(uint32_t keys, float max_load);
+  static Status NewView(Segment* segment, uint32_t lines, std::unique_ptr<View>* out);
+  // Puts a key that is not in `view` into it.  Requires: nobody else writes to it.
+  static void Place(View* view, uint64_t hash, Key key, Location location);
+  // Entry of `key`: line and place, or null.
+  static Line* FindEntry(const View* view, uint64_t hash, Key key, int* place);
+
+  // Gives `segment` a run of lines that fits what lives in it; splits it where no run does.  Requires: its lock is held.
+  Status Rebuild(Segment* segment);
+  Status Split(Segment* segment);
+  // Shows `view` for every hash of the segment it belongs to.
+  void Publish(View* view);
+  void RetireView(View* view);
+
+  EpochDomain* const epochs_;
+  std::atomic<Directory*> directory_{nullptr};  // replaced under directory_mu_
+  mutable std::mutex directory_mu_;             // the directory's entries, segments_
+  std::vector<std::unique_ptr<Segment>> segments_;  // guarded by directory_mu_; split ones stay until the end
+  std::atomic<int64_t> bytes_{0};
+};
+
+template <typename Visitor>
+void HashIndex::Scan(Visitor&& visit) const {
+  EpochGuard guard(*epochs_);
+  uint64_t hash = 0;
+  for (;;) {
+    const View* view = FindView(hash);
+    for (uint32_t i = 0; i < view->lines; ++i) {
+      const Line* line = view->line(i);
+      for (int j = 0; j < kLineKeys; ++j) {
+        const Key key = line->key(j);
+        const Location location = line->location(j);
+        if (location != kNoLocation) visit(key, location);
+      }
+    }
+    const Segment* segment = view->segment;
+    const uint64_t next = (segment->prefix + 1) << (64 - segment->depth);
+    if (next == 0) return;
+    hash = next;
+  }
+}
+
+}  // namespace ev
