@@ -2,6 +2,7 @@
 
 import doctest
 import gc
+import os
 import subprocess
 import sys
 import threading
@@ -40,7 +41,8 @@ def test_examples_of_the_docstrings_run():
 
 def test_import_loads_no_tensorflow():
   code = "import sys, ev_tf.engine; sys.exit('tensorflow' in sys.modules)"
-  assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+  environment = {**os.environ, "EV_TF_ENGINE_ONLY": "1"}
+  assert subprocess.run([sys.executable, "-c", code], check=False, env=environment).returncode == 0
 
 
 class TestLookup:
