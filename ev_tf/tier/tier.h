@@ -1,0 +1,47 @@
+// A tier keeps rows in one kind of memory.  Tiers do not know each other, and not which key is where: the store's index
+// does, and names a row by its key and by the position that Put() gave it.
+//
+// Threads:     any method, from any thread, at once.  Two calls on the same position are the caller's to order.
+// Ownership:   spans are borrowed for the call; a tier keeps none of them.
+// Durability:  what a tier promises over a crash stands in its own header; DRAM promises nothing.
+// Invariants:  T1  a Get of a position that Put gave reads the bytes that were put, until Remove.
+//              T2  a failed Put takes no position and leaves every row as it was.
+//              T3  size() counts the positions given and not removed.
+#pragma once
+
+#include <cstddef>
+
+#include "ev_tf/base/key.h"
+#include "ev_tf/base/span.h"
+#include "ev_tf/base/status.h"
+#include "ev_tf/index/location.h"
+
+namespace ev {
+
+class Tier {
+ public:
+  virtual ~Tier() = default;
+
+  virtual const char* name() const = 0;
+  virtual size_t row_bytes() const = 0;  // constant
+
+  // rows[i * row_bytes(), (i + 1) * row_bytes()) = the row of keys[i] at positions[i].
+  // Requires: rows.size() == keys.size() * row_bytes().
+  // Errors:   IoError, Corruption; then `rows` is unspecified.
+  virtual Status Get(Span<const Key> keys, Span<const Position> positions, Span<std::byte> rows) = 0;
+
+  // Stores rows.size() / row_bytes() rows; positions[i] = where the row of keys[i] is.
+  // Errors:   OutOfSpace, IoError.
+  virtual Status Put(Span<const Key> keys, Span<const std::byte> rows, Span<Position> positions) = 0;
+
+  // Gives positions back.  Requires: nobody reads them any more.
+  virtual void Remove(Span<const Key> keys, Span<const Position> positions) = 0;
+
+  // What was put before is where the tier promises to keep it.
+  virtual Status Flush() = 0;
+
+  virtual size_t size() const = 0;
+  virtual size_t bytes() const = 0;  // memory or disk held
+};
+
+}  // namespace ev

@@ -1,0 +1,64 @@
+#include "ev_tf/variable/stripe_update.h"
+
+#include <algorithm>
+
+#include "ev_tf/base/cpu.h"
+#include "ev_tf/optim/kernels.h"
+
+namespace ev {
+namespace {
+
+// Rows, and gradients, asked for this many keys before they are used.
+constexpr size_t kRowLead = 4;
+constexpr size_t kGradLead = 8;
+constexpr size_t kLineFloats = 16;
+constexpr size_t kPrefetchedFloats = 256;  // of one row; the hardware follows a longer run by itself
+
+void PrefetchFloats(const float* p, size_t n) {
+  for (size_t f = 0; f < std::min(n, kPrefetchedFloats); f += kLineFloats) PrefetchForRead(p + f);
+}
+
+uint32_t SaturatingAdd(uint32_t a, size_t b) { return static_cast<uint32_t>(std::min<size_t>(a + b, UINT32_MAX)); }
+
+}  // namespace
+
+const float* StripeUpdate::GradientOf(size_t i, const UpdateStep& step, int64_t dim) {
+  const Span<const uint32_t> positions = dedup_.positions(i);
+  const auto grad = [&](size_t j) { return step.grads + static_cast<int64_t>(positions[j]) * dim; };
+  if (positions.size() == 1) return grad(0);
+  std::copy_n(grad(0), dim, sum_.data());
+  for (size_t j = 1; j < positions.size(); ++j) {
+    if (j + kGradLead < positions.size()) PrefetchFloats(grad(j + kGradLead), static_cast<size_t>(dim));
+    Kernels().add(sum_.data(), grad(j), dim);
+  }
+  return sum_.data();
+}
+
+Status StripeUpdate::Run(const UpdateStep& step, Span<const KeyAt> entries, Store* store, UpdateCounts* counts) {
+  const RowLayout& layout = store->layout();
+  const int64_t dim = layout.dim();
+  dedup_.Run(entries);
+  const Span<const Key> keys = dedup_.keys();
+  size_t inserted = 0;
+  EV_RETURN_IF_ERROR(store->FindOrInsert(keys, &refs_, &inserted));
+  counts->rows += static_cast<int64_t>(keys.size());
+  counts->inserts += static_cast<int64_t>(inserted);
+  sum_.resize(static_cast<size_t>(dim));
+
+  const auto first_grad = [&](size_t i) { return step.grads + static_cast<int64_t>(dedup_.positions(i)[0]) * dim; };
+  float* slots[kMaxSlots] = {};
+  for (size_t i = 0; i < keys.size(); ++i) {
+    if (i + kRowLead < keys.size()) PrefetchFloats(refs_.rows[i + kRowLead], layout.row_floats());
+    if (i + kGradLead < keys.size()) PrefetchFloats(first_grad(i + kGradLead), static_cast<size_t>(dim));
+    float* row = refs_.rows[i];
+    for (int s = 0; s < step.rule->slots; ++s) slots[s] = row + step.slot_offsets[s];
+    step.rule->update(step.rule->hyper, dim, GradientOf(i, step, dim), row, slots);
+    if (refs_.meta.empty()) continue;
+    RowMeta* meta = refs_.meta[i];
+    if (step.record_frequency) meta->frequency = SaturatingAdd(meta->frequency, dedup_.positions(i).size());
+    if (step.record_version && step.version_plus1 != 0) meta->version_plus1 = step.version_plus1;
+  }
+  return OkStatus();
+}
+
+}  // namespace ev

@@ -1,0 +1,45 @@
+// StripeUpdate: one optimizer step on the keys of one stripe: dedup, find or insert, sum the gradients of duplicates, update
+// each row once.  The memory of one worker; made to be used again.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "ev_tf/base/span.h"
+#include "ev_tf/base/status.h"
+#include "ev_tf/batch/dedup.h"
+#include "ev_tf/optim/optimizer.h"
+#include "ev_tf/store/store.h"
+
+namespace ev {
+
+// What one Apply does, the same for all stripes.
+struct UpdateStep {
+  const UpdateRule* rule;
+  size_t slot_offsets[kMaxSlots];  // of the rule's slots in a row, in floats
+  const float* grads;              // [keys, dim]
+  bool record_frequency;
+  bool record_version;
+  uint32_t version_plus1;          // 0: leave the rows' versions
+};
+
+struct UpdateCounts {
+  int64_t rows = 0;
+  int64_t inserts = 0;
+};
+
+class StripeUpdate {
+ public:
+  // Requires: the stripe's lock and a guard of the store are held.
+  Status Run(const UpdateStep& step, Span<const KeyAt> entries, Store* store, UpdateCounts* counts);
+
+ private:
+  // The gradient of the i-th distinct key: where it stands, or summed into sum_.
+  const float* GradientOf(size_t i, const UpdateStep& step, int64_t dim);
+
+  StripeDedup dedup_;
+  RowRefs refs_;
+  std::vector<float> sum_;
+};
+
+}  // namespace ev
