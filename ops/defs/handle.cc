@@ -1,0 +1,76 @@
+// The variable as a resource: its handle, its birth.
+#include <vector>
+
+#include "ops/defs/shape_functions.h"
+#include "tensorflow/core/framework/common_shape_fns.h"
+
+namespace ev::defs {
+
+using tensorflow::shape_inference::ShapeAndType;
+using tensorflow::shape_inference::ShapeHandle;
+
+REGISTER_OP("EvHandleOp")
+    .Output("handle: resource")
+    .Attr("container: string = ''")
+    .Attr("shared_name: string = ''")
+    .Attr("dim: int >= 1")
+    .Attr("shape: shape = { unknown_rank: true }")
+    .Attr("dtype: {float} = DT_FLOAT")
+    .Attr("key_dtype: {int32, int64} = DT_INT64")
+    .SetIsStateful()
+    .SetShapeFn([](InferenceContext* c) {
+      c->set_output(0, c->Scalar());
+      int64_t dim = 0;
+      TF_RETURN_IF_ERROR(c->GetAttr("dim", &dim));
+      tensorflow::PartialTensorShape declared;
+      TF_RETURN_IF_ERROR(c->GetAttr("shape", &declared));
+      ShapeHandle shape;
+      TF_RETURN_IF_ERROR(c->MakeShapeFromPartialTensorShape(declared, &shape));
+      TF_RETURN_IF_ERROR(c->Merge(shape, c->MakeShape({c->UnknownDim(), c->MakeDim(dim)}), &shape));
+      c->set_output_handle_shapes_and_types(0, std::vector<ShapeAndType>{{shape, tensorflow::DT_FLOAT}});
+      return absl::OkStatus();
+    })
+    .Doc(R"doc(
+A handle to an embedding variable: a table from any int64 key to a row of `dim` floats.
+
+The table exists once EvInitialize or EvImport has run on the handle.
+
+handle: scalar.
+container: resource container; the default one if empty.
+shared_name: name of the resource; the node's name if empty.
+dim: floats of one row.
+shape: [rows of the default matrix, dim], the static shape that the variable shows in Python.
+dtype: type of the rows.
+key_dtype: type of the keys that Python gives and takes; keys are int64 inside.
+)doc");
+
+REGISTER_OP("EvInitialize")
+    .Input("handle: resource")
+    .Input("default_rows: float")
+    .Attr("variable_name: string = ''")
+    .Attr("record_frequency: bool = false")
+    .Attr("record_version: bool = false")
+    .SetIsStateful()
+    .SetShapeFn([](InferenceContext* c) {
+      TF_RETURN_IF_ERROR(HandleOnly(c));
+      ShapeHandle unused;
+      return c->WithRank(c->input(1), 2, &unused);
+    })
+    .Doc(R"doc(
+Creates the table of a handle if there is none yet; a table that exists is left as it is.
+
+default_rows: [default_value_dim, dim], at least one row. A key without a row of its own reads
+  default_rows[floormod(key, default_value_dim)], and is inserted as a copy of it.
+variable_name: for error messages; the handle's name if empty.
+record_frequency: keep how often updates named each key.
+record_version: keep the global step of each row's last update.
+)doc");
+
+REGISTER_OP("EvIsInitialized")
+    .Input("handle: resource")
+    .Output("is_initialized: bool")
+    .SetIsStateful()
+    .SetShapeFn(HandleToScalar)
+    .Doc("Whether the table of a handle exists.");
+
+}  // namespace ev::defs

@@ -1,0 +1,30 @@
+// Rows of keys.
+#include "ops/defs/shape_functions.h"
+
+namespace ev::defs {
+
+REGISTER_OP("EvGather")
+    .Input("handle: resource")
+    .Input("keys: Tkey")
+    .Output("rows: float")
+    .Attr("dim: int >= 1")
+    .Attr("Tkey: {int32, int64}")
+    .SetIsStateful()
+    .SetShapeFn([](InferenceContext* c) {
+      TF_RETURN_IF_ERROR(HandleOnly(c));
+      int64_t dim = 0;
+      TF_RETURN_IF_ERROR(c->GetAttr("dim", &dim));
+      tensorflow::shape_inference::ShapeHandle rows;
+      TF_RETURN_IF_ERROR(c->Concatenate(c->input(1), c->Vector(dim), &rows));
+      c->set_output(0, rows);
+      return absl::OkStatus();
+    })
+    .Doc(R"doc(
+The rows of keys. A key without a row reads its default row; nothing is inserted.
+
+keys: any shape; any value is a legal key; duplicates are welcome.
+rows: keys.shape + [dim].
+dim: floats of one row of the variable.
+)doc");
+
+}  // namespace ev::defs

@@ -1,0 +1,21 @@
+// Shape checks that several ops share.
+#pragma once
+
+#include "tensorflow/core/framework/op.h"
+#include "tensorflow/core/framework/shape_inference.h"
+
+namespace ev::defs {
+
+using tensorflow::shape_inference::InferenceContext;
+
+// Input 0 is a scalar handle.
+absl::Status HandleOnly(InferenceContext* c);
+// Input 0 is a scalar handle; output 0 has the shape of input 1.
+absl::Status LikeKeys(InferenceContext* c);
+// Input 0 is a scalar handle; output 0 is a scalar.
+absl::Status HandleToScalar(InferenceContext* c);
+// handle, scalars..., grad [..., dim], keys [...], global_step: the last three inputs end the list.  grad must be
+// keys.shape + [dim].
+absl::Status Apply(InferenceContext* c);
+
+}  // namespace ev::defs

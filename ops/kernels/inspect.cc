@@ -1,0 +1,117 @@
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "ops/bridge/batch.h"
+#include "ops/bridge/variable_resource.h"
+#include "ops/kernels/apply.h"
+
+namespace ev::kernels {
+namespace {
+
+using tensorflow::OpKernelConstruction;
+using tensorflow::OpKernelContext;
+using tensorflow::Tensor;
+using tensorflow::TensorShape;
+
+constexpr int kHandleInput = 0;
+constexpr int kKeysInput = 1;
+
+// A kernel that is one function of its context.
+template <absl::Status (*Body)(OpKernelContext*)>
+class FunctionOp final : public tensorflow::OpKernel {
+ public:
+  explicit FunctionOp(OpKernelConstruction* ctx) : OpKernel(ctx) {}
+  void Compute(OpKernelContext* ctx) override {
+    bridge::RunGuarded(ctx, [&] { return Body(ctx); });
+  }
+};
+
+absl::Status SetScalar(OpKernelContext* ctx, int64_t value) {
+  Tensor* output = nullptr;
+  TF_RETURN_IF_ERROR(ctx->allocate_output(0, TensorShape({}), &output));
+  output->scalar<int64_t>()() = value;
+  return absl::OkStatus();
+}
+
+absl::Status Size(OpKernelContext* ctx) {
+  bridge::Variable variable;
+  TF_RETURN_IF_ERROR(bridge::GetVariable(ctx, kHandleInput, &variable));
+  return SetScalar(ctx, variable->size());
+}
+
+absl::Status Remove(OpKernelContext* ctx) {
+  bridge::Variable variable;
+  TF_RETURN_IF_ERROR(bridge::GetVariable(ctx, kHandleInput, &variable));
+  const bridge::KeySpan keys(ctx->input(kKeysInput));
+  return SetScalar(ctx, variable->Remove(keys.get()));
+}
+
+enum class Meta { kFrequency, kVersion };
+
+// Reads one number a key; a key without a row gives `missing`.
+absl::Status ReadMeta(OpKernelContext* ctx, Meta which, int64_t missing) {
+  bridge::Variable variable;
+  TF_RETURN_IF_ERROR(bridge::GetVariable(ctx, kHandleInput, &variable));
+  const bool frequency = which == Meta::kFrequency;
+  if (!(frequency ? variable->options().record_frequency : variable->options().record_version)) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("EmbeddingVariable '", variable->options().name, "': ", frequency ? "frequencies" : "versions",
+                     " are not recorded; create it with EmbeddingVariableOption(",
+                     frequency ? "record_frequency" : "record_version", "=True)"));
+  }
+  const Tensor& keys = ctx->input(kKeysInput);
+  Tensor* output = nullptr;
+  TF_RETURN_IF_ERROR(ctx->allocate_output(0, keys.shape(), &output));
+  const bridge::KeySpan key_span(keys);
+  const size_t n = key_span.get().size();
+  const Span<int64_t> numbers = bridge::AsSpan<int64_t>(output);
+  const std::unique_ptr<bool[]> found(new bool[n]());
+  EmbeddingVariable::RowBatch rows;
+  (frequency ? rows.frequencies : rows.versions) = numbers;
+  TF_RETURN_IF_ERROR(bridge::ToTf(variable->ReadRows(key_span.get(), rows, Span<bool>(found.get(), n))));
+  for (size_t i = 0; i < n; ++i) {
+    if (!found[i]) numbers[i] = missing;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Frequency(OpKernelContext* ctx) { return ReadMeta(ctx, Meta::kFrequency, 0); }
+absl::Status Version(OpKernelContext* ctx) { return ReadMeta(ctx, Meta::kVersion, -1); }
+
+absl::Status Metrics(OpKernelContext* ctx) {
+  bridge::Variable variable;
+  TF_RETURN_IF_ERROR(bridge::GetVariable(ctx, kHandleInput, &variable));
+  const VariableMetrics m = variable->metrics();
+  const std::pair<const char*, int64_t> entries[] = {
+      {"rows", m.rows},
+      {"row_bytes", m.row_bytes},
+      {"row_pool_bytes", m.row_pool_bytes},
+      {"index_bytes", m.index_bytes},
+      {"meta_bytes", m.meta_bytes},
+      {"lookup_keys", m.lookup_keys},
+      {"lookup_misses", m.lookup_misses},
+      {"update_keys", m.update_keys},
+      {"update_rows", m.update_rows},
+      {"inserts", m.inserts},
+      {"removes", m.removes},
+  };
+  const int64_t count = std::size(entries);
+  Tensor *names = nullptr, *values = nullptr;
+  TF_RETURN_IF_ERROR(ctx->allocate_output(0, TensorShape({count}), &names));
+  TF_RETURN_IF_ERROR(ctx->allocate_output(1, TensorShape({count}), &values));
+  for (int64_t i = 0; i < count; ++i) {
+    names->flat<tensorflow::tstring>()(i) = entries[i].first;
+    values->flat<int64_t>()(i) = entries[i].second;
+  }
+  return absl::OkStatus();
+}
+
+REGISTER_KERNEL_BUILDER(Name("EvSize").Device(tensorflow::DEVICE_CPU), FunctionOp<Size>);
+REGISTER_KERNEL_BUILDER(Name("EvMetrics").Device(tensorflow::DEVICE_CPU), FunctionOp<Metrics>);
+EV_REGISTER_KEYED_KERNEL("EvRemove", FunctionOp<Remove>);
+EV_REGISTER_KEYED_KERNEL("EvFrequency", FunctionOp<Frequency>);
+EV_REGISTER_KEYED_KERNEL("EvVersion", FunctionOp<Version>);
+
+}  // namespace
+}  // namespace ev::kernels

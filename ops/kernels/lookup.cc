@@ -1,0 +1,43 @@
+#include "ops/bridge/batch.h"
+#include "ops/bridge/executor.h"
+#include "ops/bridge/variable_resource.h"
+#include "ops/kernels/apply.h"
+
+namespace ev::kernels {
+namespace {
+
+using tensorflow::OpKernelConstruction;
+using tensorflow::OpKernelContext;
+using tensorflow::Tensor;
+
+class GatherOp final : public tensorflow::OpKernel {
+ public:
+  explicit GatherOp(OpKernelConstruction* ctx) : OpKernel(ctx) { OP_REQUIRES_OK(ctx, ctx->GetAttr("dim", &dim_)); }
+
+  void Compute(OpKernelContext* ctx) override {
+    bridge::RunGuarded(ctx, [&] { return Gather(ctx); });
+  }
+
+ private:
+  enum Input { kHandle, kKeys };
+
+  absl::Status Gather(OpKernelContext* ctx) const {
+    bridge::Variable variable;
+    TF_RETURN_IF_ERROR(bridge::GetVariable(ctx, kHandle, dim_, &variable));
+    const Tensor& keys = ctx->input(kKeys);
+    tensorflow::TensorShape shape = keys.shape();
+    TF_RETURN_IF_ERROR(shape.AddDimWithStatus(dim_));
+    Tensor* rows = nullptr;
+    TF_RETURN_IF_ERROR(ctx->allocate_output(0, shape, &rows));
+    bridge::PoolExecutor executor(ctx);
+    const bridge::KeySpan key_span(keys);
+    return bridge::ToTf(variable->Lookup(key_span.get(), bridge::AsSpan<float>(rows), executor));
+  }
+
+  int64_t dim_ = 0;
+};
+
+EV_REGISTER_KEYED_KERNEL("EvGather", GatherOp);
+
+}  // namespace
+}  // namespace ev::kernels

@@ -1,0 +1,74 @@
+"""Embedding variables for TensorFlow: trainable tables from any int64 id to a row of floats, without a vocabulary.
+
+Example:
+  >>> import ev_tf
+  >>> import tensorflow as tf
+  >>> table = ev_tf.get_embedding_variable("doc/items", embedding_dim=8)
+  >>> tf.nn.embedding_lookup(table, tf.constant([7, -3, 1 << 40], tf.int64)).shape
+  TensorShape([3, 8])
+
+`ev_tf.engine` is the same engine without TensorFlow; on a machine that has no TensorFlow it is all there is. Set
+EV_TF_ENGINE_ONLY=1 to import `ev_tf.engine` without importing an installed TensorFlow.
+"""
+
+import importlib
+import importlib.util
+import os
+
+# Where each public name lives. Looked up on first use, so that ev_tf.engine does not need TensorFlow.
+_HOMES = {
+    "CBFFilter": "options",
+    "CacheStrategy": "options",
+    "CheckpointOption": "options",
+    "CounterFilter": "options",
+    "EmbeddingVariable": "variable",
+    "EmbeddingVariableOption": "options",
+    "GlobalStepEvict": "options",
+    "InitializerOption": "options",
+    "L2WeightEvict": "options",
+    "PartitionedEmbeddingVariable": "partitioned",
+    "StorageOption": "options",
+    "StorageType": "options",
+    "get_embedding_variable": "creation",
+}
+_NEED_NO_TENSORFLOW = ("options",)
+_MODULES = ("engine", "keras", "testing", "train")
+
+__all__ = sorted([*_HOMES, *_MODULES])
+
+
+def __getattr__(name):
+  if name in _HOMES:
+    if _HOMES[name] not in _NEED_NO_TENSORFLOW:
+      _require_tensorflow(name)
+    value = getattr(importlib.import_module(f"ev_tf.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+  if name in _MODULES:
+    return importlib.import_module(f"ev_tf.{name}")
+  raise AttributeError(f"module 'ev_tf' has no attribute {name!r}. It has: {', '.join(__all__)}.")
+
+
+def __dir__():
+  return sorted({*globals(), *__all__})
+
+
+def _has_tensorflow():
+  return importlib.util.find_spec("tensorflow") is not None
+
+
+def _require_tensorflow(name):
+  if not _has_tensorflow():
+    raise ImportError(f"ev_tf.{name} needs TensorFlow, which is not installed here: pip install tensorflow, then build "
+                      "ev_tf again. ev_tf.engine works without it.")
+
+
+def _built_for_tensorflow():
+  """Whether this build has an op library: one made without TensorFlow has only ev_tf.engine."""
+  return os.path.exists(os.path.join(os.path.dirname(os.path.abspath(__file__)), "_ev_ops.so"))
+
+
+# With TensorFlow here, importing ev_tf registers its ops and gradients: a parameter server or a program that loads a
+# SavedModel needs no more than `import ev_tf`.
+if os.environ.get("EV_TF_ENGINE_ONLY") != "1" and _built_for_tensorflow() and _has_tensorflow():
+  importlib.import_module("ev_tf.creation")

@@ -1,0 +1,1 @@
+"""How stock optimizers update an embedding variable: their hyperparameters, handed to one fused op a step."""

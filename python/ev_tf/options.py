@@ -1,0 +1,402 @@
+"""What an embedding variable can be asked to be: storage, filters, eviction, first values.
+
+Every option is a frozen dataclass that checks itself when it is made. The names, defaults and enum numbers are
+DeepRec's. An option whose feature this version does not have is accepted here, so that programs can be written, and
+refused with NotImplementedError by get_embedding_variable: nothing is ignored in silence.
+
+Needs no TensorFlow.
+"""
+
+import dataclasses
+import enum
+import os
+from typing import Any, Optional, Sequence, Union
+
+GIB = 1 << 30
+_TIERS = 4  # storage_size has one entry a tier
+
+
+class StorageType(enum.IntEnum):
+  """Where rows live: one kind of memory, or a stack of them with the fast one first."""
+
+  DEFAULT = 0
+  DRAM = 1
+  PMEM_MEMKIND = 2
+  PMEM_LIBPMEM = 3
+  SSDHASH = 4
+  LEVELDB = 5
+  HBM = 6
+  DRAM_PMEM = 11
+  DRAM_SSDHASH = 12
+  HBM_DRAM = 13
+  DRAM_LEVELDB = 14
+  DRAM_PMEM_SSDHASH = 101
+  HBM_DRAM_SSDHASH = 102
+  DRAM_PMEM_LEVELDB = 103
+  HBM_DRAM_PMEM = 104
+  HBM_DRAM_LEVELDB = 105
+  HBM_DRAM_PMEM_LEVELDB = 106
+  HBM_DRAM_PMEM_SSDHASH = 107
+
+  @property
+  def needs_path(self):
+    """Whether a tier of this type keeps files."""
+    return any(tier in self.name for tier in ("SSDHASH", "LEVELDB"))
+
+
+class CacheStrategy(enum.IntEnum):
+  """Which rows leave a full tier first."""
+
+  LRU = 0
+  LFU = 1
+
+
+# The types whose rows this version can store.
+AVAILABLE_STORAGE = (StorageType.DEFAULT, StorageType.DRAM)
+
+
+def _check_type(owner, name, value, types, expected):
+  if not isinstance(value, types) or (isinstance(value, bool) and bool not in _as_tuple(types)):
+    raise ValueError(f"{owner}.{name}: expected {expected}, got {value!r}.")
+
+
+def _as_tuple(types):
+  return types if isinstance(types, tuple) else (types,)
+
+
+def _check_count(owner, name, value, minimum=0, maximum=None):
+  _check_type(owner, name, value, int, "an int")
+  if value < minimum or (maximum is not None and value > maximum):
+    limits = f"at least {minimum}" if maximum is None else f"{minimum} to {maximum}"
+    raise ValueError(f"{owner}.{name}: expected {limits}, got {value}.")
+
+
+@dataclasses.dataclass(frozen=True)
+class StorageOption:
+  """Where the rows of a variable live.
+
+  Args:
+    storage_type: StorageType or None, None means DEFAULT: DRAM on a CPU.
+    storage_path: str or None. Directory for the files of an SSDHASH or LEVELDB tier, which need one.
+    storage_size: list of int, bytes of each tier from the fastest, 1 GiB where not given. Bounds a tier that can spill to
+      one below it; the last tier, and so a single one, is not bounded.
+    cache_strategy: CacheStrategy, default LFU. Which rows leave a full tier first.
+    layout: None. DeepRec's internal choice of a row layout; there is one here.
+
+  Raises:
+    ValueError: a value of the wrong type or range, a path without a type, a type with files without a path.
+
+  Source: DeepRec's StorageOption; every type with files needs a path here, in DeepRec HBM_DRAM_SSDHASH is not checked.
+
+  Example:
+    >>> StorageOption(StorageType.DRAM).storage_size
+    (1073741824, 1073741824, 1073741824, 1073741824)
+  """
+
+  storage_type: Optional[StorageType] = None
+  storage_path: Optional[str] = None
+  storage_size: Sequence[int] = (GIB,)
+  cache_strategy: CacheStrategy = CacheStrategy.LFU
+  layout: Optional[str] = None
+
+  def __post_init__(self):
+    if not isinstance(self.storage_size, (list, tuple)):
+      raise ValueError(f"StorageOption.storage_size: expected a list of bytes for each tier, got {self.storage_size!r}.")
+    if len(self.storage_size) > _TIERS:
+      raise ValueError(f"StorageOption.storage_size: expected at most {_TIERS} tiers, got {len(self.storage_size)}.")
+    for size in self.storage_size:
+      _check_count("StorageOption", "storage_size", size, minimum=1)
+    padded = tuple(self.storage_size) + (GIB,) * (_TIERS - len(self.storage_size))
+    object.__setattr__(self, "storage_size", padded)
+    object.__setattr__(self, "cache_strategy", _enum_value("StorageOption.cache_strategy", CacheStrategy, self.cache_strategy))
+    if self.storage_path is not None:
+      _check_type("StorageOption", "storage_path", self.storage_path, (str, os.PathLike), "a path")
+    if self.storage_type is None:
+      if self.storage_path is not None:
+        raise ValueError("StorageOption.storage_type: expected a StorageType beside storage_path="
+                         f"{self.storage_path!r}, got None.")
+      return
+    object.__setattr__(self, "storage_type", _enum_value("StorageOption.storage_type", StorageType, self.storage_type))
+    if self.storage_type.needs_path and not self.storage_path:
+      raise ValueError(f"StorageOption.storage_path: expected a directory, as {self.storage_type.name} keeps files, got "
+                       f"{self.storage_path!r}.")
+
+  @property
+  def effective_type(self):
+    """StorageType that None and DEFAULT stand for: DRAM."""
+    return StorageType.DRAM if self.storage_type in (None, StorageType.DEFAULT) else self.storage_type
+
+
+def _enum_value(what, kind, value):
+  try:
+    return kind(value)
+  except ValueError:
+    names = ", ".join(f"{m.name} ({m.value})" for m in kind)
+    raise ValueError(f"{what}: expected one of {names}; got {value!r}.") from None
+
+
+@dataclasses.dataclass(frozen=True)
+class InitializerOption:
+  """What a row is before it is trained.
+
+  The initializer is called once, for a matrix of [default_value_dim, embedding_dim]; an id that was never trained reads
+  row `id mod default_value_dim` of it, and is inserted as a copy of that row.
+
+  Args:
+    initializer: callable like tf.compat.v1.truncated_normal_initializer(), or None for the variable's own `initializer`.
+    default_value_dim: int >= 1, rows of that matrix, default 4096.
+    default_value_no_permission: float, what an id reads that a filter has not admitted, default 0.0. Filters are not in
+      this version, so only the default is accepted by a variable.
+
+  Raises:
+    ValueError: default_value_dim < 1, or no int; default_value_no_permission is no number.
+    TypeError: the initializer is not callable.
+
+  Source: DeepRec's InitializerOption, where a default_value_dim <= 0 is only warned about.
+
+  Example:
+    >>> InitializerOption(default_value_dim=1024).default_value_dim
+    1024
+  """
+
+  initializer: Any = None
+  default_value_dim: int = 4096
+  default_value_no_permission: float = 0.0
+
+  def __post_init__(self):
+    _check_count("InitializerOption", "default_value_dim", self.default_value_dim, minimum=1)
+    _check_type("InitializerOption", "default_value_no_permission", self.default_value_no_permission, (int, float),
+                "a number")
+    if self.initializer is not None:
+      check_initializer("InitializerOption.initializer", self.initializer)
+
+
+def check_initializer(what, initializer):
+  """Raises TypeError unless `initializer` can be called with a shape; `what` names it in the message."""
+  if not callable(initializer):
+    raise TypeError(f"{what}: expected a callable such as tf.compat.v1.truncated_normal_initializer() or "
+                    f"tf.constant_initializer(value), got {initializer!r}.")
+
+
+@dataclasses.dataclass(frozen=True)
+class GlobalStepEvict:
+  """Drops rows that no step has updated for `steps_to_live` steps.
+
+  Args:
+    steps_to_live: int >= 1, or None to drop none.
+
+  Raises:
+    ValueError: steps_to_live < 1.
+
+  Example:
+    >>> GlobalStepEvict(steps_to_live=100_000).steps_to_live
+    100000
+  """
+
+  steps_to_live: Optional[int] = None
+
+  def __post_init__(self):
+    if self.steps_to_live is not None:
+      _check_count("GlobalStepEvict", "steps_to_live", self.steps_to_live, minimum=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class L2WeightEvict:
+  """Drops rows whose L2 norm is below a threshold.
+
+  Args:
+    l2_weight_threshold: float; a negative one, like the default -1.0, drops none.
+
+  Raises:
+    ValueError: not a number.
+
+  Example:
+    >>> L2WeightEvict(0.01).l2_weight_threshold
+    0.01
+  """
+
+  l2_weight_threshold: float = -1.0
+
+  def __post_init__(self):
+    _check_type("L2WeightEvict", "l2_weight_threshold", self.l2_weight_threshold, (int, float), "a number")
+
+
+@dataclasses.dataclass(frozen=True)
+class CounterFilter:
+  """Gives an id a row once it has come `filter_freq` times, by an exact count.
+
+  Args:
+    filter_freq: int, 0 to 65535; 0 admits every id at once.
+
+  Raises:
+    ValueError: out of range.
+
+  Example:
+    >>> CounterFilter(filter_freq=3).filter_freq
+    3
+  """
+
+  filter_freq: int = 0
+
+  def __post_init__(self):
+    _check_count("CounterFilter", "filter_freq", self.filter_freq, 0, (1 << 16) - 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class CBFFilter:
+  """Gives an id a row once it has come `filter_freq` times, by a counting Bloom filter.
+
+  Args:
+    filter_freq: int >= 0; 0 admits every id at once.
+    max_element_size: int, ids the filter is laid out for; given together with false_positive_probability.
+    false_positive_probability: float in (0, 1), or -1.0 for none.
+    counter_type: dtype of a counter: tf.uint8, uint16, uint32 or uint64; None means uint64.
+
+  Raises:
+    ValueError: out of range, or only one of size and probability is given.
+
+  Example:
+    >>> CBFFilter(filter_freq=2, max_element_size=1 << 20, false_positive_probability=0.01).filter_freq
+    2
+  """
+
+  filter_freq: int = 0
+  max_element_size: int = 0
+  false_positive_probability: float = -1.0
+  counter_type: Any = None
+
+  def __post_init__(self):
+    _check_count("CBFFilter", "filter_freq", self.filter_freq)
+    _check_count("CBFFilter", "max_element_size", self.max_element_size)
+    _check_type("CBFFilter", "false_positive_probability", self.false_positive_probability, (int, float), "a number")
+    if (self.max_element_size > 0) != (self.false_positive_probability > 0):
+      raise ValueError("CBFFilter: expected max_element_size and false_positive_probability together, got "
+                       f"{self.max_element_size} and {self.false_positive_probability}.")
+    if self.false_positive_probability >= 1:
+      raise ValueError("CBFFilter.false_positive_probability: expected a number below 1, got "
+                       f"{self.false_positive_probability}.")
+    if self.counter_type is not None and getattr(self.counter_type, "name", self.counter_type) not in (
+        "uint8", "uint16", "uint32", "uint64"):
+      raise ValueError(f"CBFFilter.counter_type: expected uint8, uint16, uint32 or uint64, got {self.counter_type!r}.")
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckpointOption:
+  """Where a variable takes its first content from.
+
+  Args:
+    ckpt_to_load_from: str or None, a checkpoint's prefix.
+    tensor_name_in_ckpt: str or None, the variable's name in it; None means the same name.
+    always_load_from_specific_ckpt: bool, load from it also when training resumes from another.
+    init_data_source: str or None.
+
+  Example:
+    >>> CheckpointOption(ckpt_to_load_from="/data/model.ckpt-100").always_load_from_specific_ckpt
+    False
+  """
+
+  ckpt_to_load_from: Optional[str] = None
+  tensor_name_in_ckpt: Optional[str] = None
+  always_load_from_specific_ckpt: bool = False
+  init_data_source: Optional[str] = None
+
+
+@dataclasses.dataclass(frozen=True)
+class EmbeddingVariableOption:
+  """All that get_embedding_variable can be asked for beyond name, dim, types and initializer.
+
+  Args:
+    ht_type: str, "" or "normal". DeepRec's choice of a hash table; there is one here.
+    ht_partition_num: int >= 1, default 1000. DeepRec's parts of a hash table; has no effect here, where a table splits
+      itself as it grows.
+    evict_option: GlobalStepEvict, L2WeightEvict or None.
+    ckpt: CheckpointOption or None.
+    filter_option: CounterFilter, CBFFilter or None.
+    storage_option: StorageOption.
+    init_option: InitializerOption.
+    record_frequency: bool or None, keep how often updates named each id. None asks the environment's TF_RECORD_FREQ
+      ("1" means yes). Costs 8 bytes a row, for frequency and version together.
+    record_version: bool or None, keep the global step of each row's last update. None asks TF_RECORD_VERSION.
+
+  Raises:
+    ValueError: an option of the wrong class.
+
+  Source: DeepRec's EmbeddingVariableOption; the two record_* are ours.
+
+  Example:
+    >>> EmbeddingVariableOption(init_option=InitializerOption(default_value_dim=8)).storage_option.effective_type.name
+    'DRAM'
+  """
+
+  ht_type: str = ""
+  ht_partition_num: int = 1000
+  evict_option: Union[GlobalStepEvict, L2WeightEvict, None] = None
+  ckpt: Optional[CheckpointOption] = None
+  filter_option: Union[CounterFilter, CBFFilter, None] = None
+  storage_option: StorageOption = StorageOption()
+  init_option: InitializerOption = InitializerOption()
+  record_frequency: Optional[bool] = None
+  record_version: Optional[bool] = None
+
+  def __post_init__(self):
+    if self.ht_type not in ("", "normal"):
+      raise ValueError(f'EmbeddingVariableOption.ht_type: expected "" or "normal", got {self.ht_type!r}.')
+    _check_count("EmbeddingVariableOption", "ht_partition_num", self.ht_partition_num, minimum=1)
+    for name, kinds, required in (("evict_option", (GlobalStepEvict, L2WeightEvict), False),
+                                  ("ckpt", (CheckpointOption,), False),
+                                  ("filter_option", (CounterFilter, CBFFilter), False),
+                                  ("storage_option", (StorageOption,), True),
+                                  ("init_option", (InitializerOption,), True),
+                                  ("record_frequency", (bool,), False),
+                                  ("record_version", (bool,), False)):
+      value = getattr(self, name)
+      if not isinstance(value, kinds) and (required or value is not None):
+        expected = " or ".join(kind.__name__ for kind in kinds) + ("" if required else " or None")
+        raise ValueError(f"EmbeddingVariableOption.{name}: expected {expected}, got {value!r}.")
+
+
+def _recorded(choice, environment_name):
+  return choice if choice is not None else os.environ.get(environment_name, "0") == "1"
+
+
+def records_frequency(option):
+  """Whether a variable with this EmbeddingVariableOption keeps frequencies."""
+  return _recorded(option.record_frequency, "TF_RECORD_FREQ")
+
+
+def records_version(option):
+  """Whether a variable with this EmbeddingVariableOption keeps versions."""
+  return _recorded(option.record_version, "TF_RECORD_VERSION")
+
+
+def check_available(option):
+  """Raises NotImplementedError, naming the feature, if `option` asks for one that this version does not have.
+
+  Args:
+    option: EmbeddingVariableOption.
+
+  Raises:
+    NotImplementedError: the first such feature, and what to use until then.
+  """
+  storage = option.storage_option
+  if storage.effective_type not in AVAILABLE_STORAGE:
+    raise NotImplementedError(
+        f"StorageType.{storage.effective_type.name} is not in this version of ev_tf: rows live in DRAM only. Use "
+        "StorageType.DRAM.")
+  if storage.layout is not None:
+    raise NotImplementedError(f"StorageOption(layout={storage.layout!r}) is not in ev_tf: leave it None.")
+  if isinstance(option.evict_option, GlobalStepEvict) and option.evict_option.steps_to_live is not None:
+    raise NotImplementedError("GlobalStepEvict is not in this version of ev_tf: leave evict_option None, and drop rows "
+                              "with EmbeddingVariable.remove(ids).")
+  if isinstance(option.evict_option, L2WeightEvict) and option.evict_option.l2_weight_threshold >= 0:
+    raise NotImplementedError("L2WeightEvict is not in this version of ev_tf: leave evict_option None, and drop rows with "
+                              "EmbeddingVariable.remove(ids).")
+  if option.filter_option is not None and option.filter_option.filter_freq > 1:
+    raise NotImplementedError(f"{type(option.filter_option).__name__} is not in this version of ev_tf: leave filter_option "
+                              "None, and every id gets a row with its first update.")
+  if option.ckpt is not None and option.ckpt != CheckpointOption():
+    raise NotImplementedError("CheckpointOption is not in this version of ev_tf: leave ckpt None, and restore with "
+                              "tf.compat.v1.train.Saver.")
+  if option.init_option.default_value_no_permission != 0.0:
+    raise NotImplementedError("InitializerOption(default_value_no_permission=...) needs a filter, and filters are not in "
+                              "this version of ev_tf: leave it 0.0.")

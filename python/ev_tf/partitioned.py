@@ -1,0 +1,175 @@
+"""An embedding variable in several parts, e.g. one on each parameter server, that reads like one."""
+
+from tensorflow.python.framework import dtypes, ops
+from tensorflow.python.ops import array_ops, data_flow_ops, math_ops, resource_variable_ops, variables
+
+from ev_tf import variable as variable_lib
+
+# Ids are grouped by floormod(id, BUCKETS) before they are spread over the parts, as DeepRec does: a checkpoint's rows
+# can be spread over any number of parts again.
+BUCKETS = 1000
+
+
+def route(ids, parts):
+  """int32 tensor, shape of ids: the part of each id, floormod(floormod(id, 1000), parts).
+
+  Args:
+    ids: int64 or int32 tensor; negative ids are routed like any other.
+    parts: int >= 1.
+
+  Example:
+    >>> route(tf.constant([0, 7, -1, 1002], tf.int64), 2).numpy().tolist()
+    [0, 1, 1, 0]
+  """
+  bucket = math_ops.floormod(ids, ops.convert_to_tensor(BUCKETS, ids.dtype))
+  return math_ops.cast(math_ops.floormod(bucket, ops.convert_to_tensor(parts, ids.dtype)), dtypes.int32)
+
+
+class PartitionedEmbeddingVariable(variable_lib.CheckpointNode, variable_lib.NoDenseValue,
+                                   resource_variable_ops.ResourceVariable):
+  """The front of a partitioned variable: what get_embedding_variable gives when a partitioner is set.
+
+  Lookups take it like one variable. The parts, EmbeddingVariables in `list(variable)`, are what collections, Savers and
+  optimizers see: pass those to compute_gradients(var_list=...) and tape.gradient.
+
+  Example:
+    >>> front = get_embedding_variable("doc/parted", 4, partitioner=tf.compat.v1.fixed_size_partitioner(2))
+    >>> len(front), tf.nn.embedding_lookup(front, tf.constant([1, 2, -3], tf.int64)).shape
+    (2, TensorShape([3, 4]))
+  """
+
+  @classmethod
+  def _variable_call(cls, *args, **kwargs):
+    return None
+
+  def __init__(self, name, parts):
+    """Args:
+      name: str, the name of which the parts are name/part_0, name/part_1 ...
+      parts: list of EmbeddingVariable, at least one, in order.
+    """
+    first = parts[0]
+    self._parts = tuple(parts)
+    self._shared_name_value = name
+    resource_variable_ops.BaseResourceVariable.__init__(
+        self, trainable=first.trainable, shape=first.shape, dtype=first.dtype, handle=first.handle, name=name,
+        handle_name=name, unique_id=f"{name}_{ops.uid()}", in_graph_mode=first._in_graph_mode,  # pylint: disable=protected-access
+        graph_element=first._graph_element,  # pylint: disable=protected-access
+        synchronization=variables.VariableSynchronization.AUTO, aggregation=variables.VariableAggregation.NONE)
+
+  def __iter__(self):
+    return iter(self._parts)
+
+  def __len__(self):
+    return len(self._parts)
+
+  def __getitem__(self, index):
+    return self._parts[index]
+
+  def __bool__(self):
+    return True
+
+  def __repr__(self):
+    return f"<PartitionedEmbeddingVariable {self.name!r} parts={len(self)} dim={self.dim}>"
+
+  @property
+  def _type_spec(self):
+    return variable_lib.EmbeddingVariableSpec(self.shape, self.dtype, self.trainable, None)
+
+  @property
+  def _shared_name(self):
+    return self._shared_name_value
+
+  def get_shape(self):
+    return self.shape
+
+  def _checkpoint_children(self):
+    return {f"part_{i}": part for i, part in enumerate(self._parts)}
+
+  @property
+  def dim(self):
+    """int, floats of one row."""
+    return self._parts[0].dim
+
+  @property
+  def key_dtype(self):
+    """tf.int64 or tf.int32, the type of the ids."""
+    return self._parts[0].key_dtype
+
+  @property
+  def option(self):
+    """The EmbeddingVariableOption of the parts."""
+    return self._parts[0].option
+
+  def is_initialized(self, name=None):
+    """Scalar bool tensor: whether the tables of all parts exist."""
+    return math_ops.reduce_all(ops.convert_to_tensor([part.is_initialized() for part in self._parts]), name=name)
+
+  def sparse_read(self, indices, name=None):
+    """The rows of ids, float32, indices.shape + [dim]; see EmbeddingVariable.sparse_read."""
+    with ops.name_scope(name or "PartitionedGather"), ops.colocate_with(None, ignore_existing=True):
+      return self._per_part(indices, lambda part, ids: part.sparse_read(ids), [self.dim])
+
+  def get_frequency(self, ids, name=None):
+    """See EmbeddingVariable.get_frequency."""
+    with ops.name_scope(name or "PartitionedFrequency"):
+      return self._per_part(ids, lambda part, keys: part.get_frequency(keys), [])
+
+  def get_version(self, ids, name=None):
+    """See EmbeddingVariable.get_version."""
+    with ops.name_scope(name or "PartitionedVersion"):
+      return self._per_part(ids, lambda part, keys: part.get_version(keys), [])
+
+  def _per_part(self, indices, read, inner_shape):
+    """Splits ids over the parts, calls read(part, ids of the part), and puts the answers in the ids' order."""
+    ids = self._parts[0]._keys(indices)  # pylint: disable=protected-access
+    flat = array_ops.reshape(ids, [-1])
+    homes = route(flat, len(self))
+    ids_of_part = data_flow_ops.dynamic_partition(flat, homes, len(self))
+    places_of_part = data_flow_ops.dynamic_partition(math_ops.range(array_ops.size(flat)), homes, len(self))
+    answers = []
+    for part, part_ids in zip(self._parts, ids_of_part):
+      with ops.colocate_with(part.handle, ignore_existing=True):
+        answers.append(read(part, part_ids))
+    joined = data_flow_ops.parallel_dynamic_stitch(places_of_part, answers)
+    result = array_ops.reshape(joined, array_ops.concat([array_ops.shape(ids), inner_shape], 0))
+    result.set_shape(ids.shape.concatenate(inner_shape))
+    return result
+
+  def size(self, name=None):
+    """Scalar int64 tensor: how many ids have a row, in all parts."""
+    return math_ops.add_n([part.size() for part in self._parts], name=name)
+
+  def get_dynamic_shape(self, name=None):
+    """int32 tensor [2]: [how many ids have a row, dim]."""
+    return ops.convert_to_tensor([math_ops.cast(self.size(), dtypes.int32), self.dim], name=name)
+
+  def total_count(self, name=None):
+    """DeepRec's older name of get_dynamic_shape()."""
+    return self.get_dynamic_shape(name)
+
+  def export(self):
+    """Every row of every part; see EmbeddingVariable.export."""
+    exports = [part.export() for part in self._parts]
+    return variable_lib.ExportedRows(*(array_ops.concat(columns, 0) for columns in zip(*exports)))
+
+  def remove(self, ids, name=None):
+    """Drops the rows of ids in whatever part; gives how many were dropped."""
+    return math_ops.add_n([part.remove(ids) for part in self._parts], name=name)
+
+  def metrics(self):
+    """The sums of the parts' metrics; row_bytes is that of one row."""
+    of_parts = [part.metrics() for part in self._parts]
+    return {name: of_parts[0][name] if name == "row_bytes" else sum(m[name] for m in of_parts)
+            for name in variable_lib.METRICS}
+
+  def flush_evictions(self):
+    """See EmbeddingVariable.flush_evictions."""
+    return self._parts[0].flush_evictions()
+
+  def prefetch(self, ids):
+    """See EmbeddingVariable.prefetch."""
+    return self._parts[0].prefetch(ids)
+
+  def lookup_tier(self, ids):
+    """See EmbeddingVariable.lookup_tier."""
+    return self._parts[0].lookup_tier(ids)

@@ -1,0 +1,382 @@
+"""EmbeddingVariable: a trainable table from any int64 id to a row of floats, as a TensorFlow variable."""
+
+import collections
+import weakref
+
+from tensorflow.python.distribute import distribute_lib
+from tensorflow.python.eager import context
+from tensorflow.python.framework import dtypes, ops, tensor_shape
+from tensorflow.python.ops import (array_ops, array_ops_stack, control_flow_ops, gen_resource_variable_ops, math_ops,
+                                   resource_variable_ops, variables)
+from tensorflow.python.trackable import base as trackable
+
+from ev_tf import gradients  # noqa: F401  pylint: disable=unused-import  (registers the gradient of a lookup)
+from ev_tf import options as option_lib
+from ev_tf import saver, table
+from ev_tf._native import raw_ops
+
+ExportedRows = collections.namedtuple("ExportedRows", ["keys", "values", "versions", "frequencies"])
+ExportedRows.__doc__ = """What EmbeddingVariable.export gives.
+
+keys: [n], the variable's key_dtype, in no order. values: float32 [n, dim]. versions, frequencies: int64 [n], or [0] where
+not recorded."""
+
+# The names of EmbeddingVariable.metrics(), in the order of the op.
+METRICS = ("rows", "row_bytes", "row_pool_bytes", "index_bytes", "meta_bytes", "lookup_keys", "lookup_misses",
+           "update_keys", "update_rows", "inserts", "removes")
+
+
+class EmbeddingVariableSpec(resource_variable_ops.VariableSpec):
+  """The TypeSpec that makes an EmbeddingVariable a composite tensor, so that it can be an argument of a tf.function and
+  embedding_lookup_sparse does not read the table as a matrix."""
+
+  value_type = property(lambda self: EmbeddingVariable)
+
+  def _from_components(self, components):
+    super()._from_components(components)  # checks them
+    return EmbeddingVariable._view(components[0], self)
+
+
+class CheckpointNode:
+  """How object-based checkpoints and SavedModels see a variable: an object without tensors of its own, whose children
+  carry the data. A subclass gives the children."""
+
+  def _checkpoint_children(self):
+    raise NotImplementedError
+
+  def _serialize_to_tensors(self):
+    return {}
+
+  def _restore_from_tensors(self, restored_tensors):
+    return {}
+
+  def _gather_saveables_for_checkpoint(self):
+    return {}
+
+  def _trackable_children(self, save_type=trackable.SaveType.CHECKPOINT, **kwargs):
+    del save_type, kwargs
+    return self._checkpoint_children()
+
+  def _lookup_dependency(self, name, cached_dependencies=None):
+    return self._checkpoint_children().get(name)
+
+  def _export_to_saved_model_graph(self, object_map=None, tensor_map=None, options=None, **kwargs):
+    return []
+
+  def _write_object_proto(self, proto, options):
+    proto.user_object.identifier = "_generic_user_object"
+    proto.user_object.version.producer = 1
+    proto.user_object.version.min_consumer = 1
+
+
+class NoDenseValue:
+  """What a variable without a dense value answers to those who ask for one."""
+
+  def _refuse_dense(self, *args, **kwargs):
+    raise NotImplementedError(
+        f"EmbeddingVariable {self.name!r} is a table without a dense value: read rows with "
+        "tf.nn.embedding_lookup(variable, ids), change them with an optimizer, and see all of them with export().")
+
+  value = read_value = read_value_no_copy = _refuse_dense
+  _read_variable_op = _dense_var_to_tensor = _refuse_dense
+  assign = assign_add = assign_sub = _refuse_dense
+  scatter_add = scatter_sub = scatter_update = scatter_max = scatter_min = scatter_mul = scatter_div = _refuse_dense
+  scatter_nd_add = scatter_nd_sub = scatter_nd_update = batch_scatter_update = gather_nd = _refuse_dense
+
+
+class EmbeddingVariable(CheckpointNode, NoDenseValue, resource_variable_ops.ResourceVariable, saver.V1Saveable):
+  """A trainable table from any int64 id to a row of `dim` floats. Made by get_embedding_variable.
+
+  A lookup never inserts: an id without a row reads its initial row, the same one each time. The first optimizer step
+  that names an id gives it a row, with the optimizer's slots beside the values. Every int64 is a legal id, negative ones
+  too. Stock lookups, optimizers, Savers, variable scopes and collections take it like a resource variable; it has no
+  dense value, so value(), assign() and convert_to_tensor raise NotImplementedError.
+
+  `shape` is [default_value_dim, dim], the shape of the matrix of initial rows: TensorFlow wants a static shape. The
+  number of rows is size().
+
+  Example:
+    >>> table = get_embedding_variable("doc/users", embedding_dim=4, initializer=tf.compat.v1.ones_initializer())
+    >>> optimizer = tf.compat.v1.train.AdagradOptimizer(0.1)
+    >>> with tf.GradientTape() as tape:
+    ...   loss = tf.reduce_sum(tf.nn.embedding_lookup(table, tf.constant([3, -8], tf.int64)))
+    >>> _ = optimizer.apply_gradients([(tape.gradient(loss, table), table)])
+    >>> int(table.size())
+    2
+  """
+
+  @classmethod
+  def _variable_call(cls, *args, **kwargs):
+    """Keeps tf.Variable's metaclass from sending our arguments through variable creators: None means `construct me`."""
+    return None
+
+  def __init__(self, name, spec, draw_default_rows, *, option, trainable=True, collections=None):
+    """Args:
+      name: str, within the current name scope.
+      spec: table.TableSpec; its name is replaced by the full one.
+      draw_default_rows: callable without arguments, gives float32 [default_value_dim, dim].
+      option: EmbeddingVariableOption.
+      trainable: bool.
+      collections: list of str, graph collections; None means GLOBAL_VARIABLES.
+    """
+    with ops.init_scope():
+      in_graph = not context.executing_eagerly()
+      with ops.name_scope(name, "EmbeddingVariable", skip_on_eager=False) as scope:
+        full_name = ops.name_from_scope_name(scope)
+        spec = spec._replace(name=full_name)
+        make = self._make_in_graph if in_graph else self._make_eagerly
+        parts = make(spec, scope, draw_default_rows)
+      resource_variable_ops.BaseResourceVariable.__init__(
+          self, trainable=trainable, shape=tensor_shape.TensorShape([spec.default_value_dim, spec.dim]),
+          dtype=dtypes.float32, name=full_name, handle_name=full_name, in_graph_mode=in_graph,
+          distribute_strategy=distribute_lib.get_strategy() if distribute_lib.has_strategy() else None,
+          synchronization=variables.VariableSynchronization.AUTO,
+          aggregation=variables.VariableAggregation.NONE, **parts)
+    self._set_up(spec, option)
+    if in_graph:
+      self._add_to_collections(collections)
+
+  def _make_in_graph(self, spec, scope, draw_default_rows):
+    """Handle, initializer and the nodes that a VariableDef names, as arguments of BaseResourceVariable."""
+    self._shared_name_value = spec.name
+    self._table = None
+    handle = table.make_handle(spec, spec.name, name=scope)
+    with ops.name_scope("Initializer"), ops.device(handle.device), ops.colocate_with(None, ignore_existing=True):
+      default_rows = draw_default_rows()
+    with ops.device(handle.device), ops.colocate_with(None, ignore_existing=True):
+      initializer = table.initialize(spec, handle, default_rows)
+      is_initialized = raw_ops.ev_is_initialized(handle, name="IsInitialized")
+      with ops.name_scope("Read"):  # never run: import_meta_graph finds the handle through it
+        read = gen_resource_variable_ops.read_variable_op(handle, dtypes.float32)
+    return dict(handle=handle, unique_id=spec.name, initial_value=default_rows, initializer_op=initializer,
+                is_initialized_op=is_initialized, graph_element=read)
+
+  def _make_eagerly(self, spec, scope, draw_default_rows):
+    del scope
+    self._shared_name_value = f"{spec.name}_{ops.uid()}"
+    self._table = table.EmbeddingTable(spec, self._shared_name_value, draw_default_rows())
+    self._table._initialize()  # pylint: disable=protected-access
+    return dict(handle=self._table.resource_handle, unique_id=self._shared_name_value)
+
+  def _set_up(self, spec, option):
+    self._table_spec = spec
+    self._option = option
+    self._slot_scopes = weakref.WeakKeyDictionary()  # optimizer -> prefix of its slots in the rows
+    self._slot_scope_counts = collections.Counter()
+    self.front = None  # the PartitionedEmbeddingVariable that this is a part of
+
+  def _add_to_collections(self, names):
+    names = [ops.GraphKeys.GLOBAL_VARIABLES] if names is None else list(names)
+    if self.trainable and ops.GraphKeys.TRAINABLE_VARIABLES not in names:
+      names.append(ops.GraphKeys.TRAINABLE_VARIABLES)
+    ops.add_to_collections(names, self)
+
+  @classmethod
+  def _view(cls, handle, spec):
+    """The variable behind `handle`, which is an argument of a function that is being traced."""
+    view = cls.__new__(cls)
+    dim = int(spec.shape[-1])
+    view._shared_name_value = f"embedding_variable_{ops.uid()}"
+    view._table = None
+    resource_variable_ops.BaseResourceVariable.__init__(
+        view, trainable=spec.trainable, shape=spec.shape, dtype=spec.dtype, handle=handle, name="embedding_variable",
+        handle_name="embedding_variable", unique_id=view._shared_name_value, in_graph_mode=False,
+        synchronization=variables.VariableSynchronization.AUTO, aggregation=variables.VariableAggregation.NONE)
+    view._set_up(table.TableSpec("embedding_variable", dim, int(spec.shape[0]), dtypes.int64, False, False),
+                 option_lib.EmbeddingVariableOption())
+    return view
+
+  # What TensorFlow asks of a variable.
+
+  @property
+  def _type_spec(self):
+    return EmbeddingVariableSpec(self.shape, self.dtype, self.trainable, None)
+
+  @property
+  def _shared_name(self):
+    return self._shared_name_value
+
+  def _ref(self):
+    return self.handle
+
+  def get_shape(self):
+    return self.shape
+
+  def _checkpoint_children(self):
+    return {} if self._table is None else {"table": self._table}
+
+  def is_initialized(self, name=None):
+    """Scalar bool tensor: whether the table exists."""
+    return raw_ops.ev_is_initialized(self.handle, name=name)
+
+  def sparse_read(self, indices, name=None):
+    """The rows of ids; what tf.nn.embedding_lookup and tf.gather call.
+
+    Args:
+      indices: int64 or int32 tensor of any shape, or what converts to one. Every value is a legal id.
+      name: str or None.
+
+    Returns:
+      float32, indices.shape + [dim].
+
+    Raises:
+      TypeError: indices are no integers, or int64 for a variable of int32 keys.
+      tf.errors.FailedPreconditionError: the variable is not initialized.
+    """
+    keys = self._keys(indices)
+    resource_variable_ops.variable_accessed(self)
+    return raw_ops.ev_gather(self.handle, keys, dim=self.dim, name=name)
+
+  def __repr__(self):
+    return f"<EmbeddingVariable {self.name!r} dim={self.dim} key_dtype={self.key_dtype.name}>"
+
+  # What is new.
+
+  @property
+  def dim(self):
+    """int, floats of one row."""
+    return self._table_spec.dim
+
+  @property
+  def key_dtype(self):
+    """tf.int64 or tf.int32, the type of the ids."""
+    return self._table_spec.key_dtype
+
+  @property
+  def option(self):
+    """The EmbeddingVariableOption that it was made with."""
+    return self._option
+
+  def size(self, name=None):
+    """Scalar int64 tensor: how many ids have a row."""
+    return raw_ops.ev_size(self.handle, name=name)
+
+  def get_dynamic_shape(self, name=None):
+    """int32 tensor [2]: [how many ids have a row, dim]."""
+    rows = math_ops.cast(self.size(), dtypes.int32)
+    return array_ops_stack.stack([rows, self.dim], name=name)
+
+  def total_count(self, name=None):
+    """DeepRec's older name of get_dynamic_shape()."""
+    return self.get_dynamic_shape(name)
+
+  def export(self):
+    """Every row, as ExportedRows(keys, values, versions, frequencies); see there for shapes."""
+    content = table.export_content(self._table_spec, self.handle)
+    keys = math_ops.cast(content.keys, self.key_dtype)
+    return ExportedRows(keys, content.values, content.versions, content.frequencies)
+
+  def export_slot(self, slot_name):
+    """(keys [n], rows float32 [n, slot dim]) of one optimizer slot, by its name in the rows, e.g. "Adagrad/accumulator".
+
+    In a graph the slot must exist when the tensors are run.
+
+    Raises:
+      tf.errors.InvalidArgumentError: the rows have no such slot.
+    """
+    content = table.export_content(self._table_spec, self.handle)
+    matches = array_ops.reshape(array_ops.where_v2(math_ops.equal(content.slot_names, slot_name)), [-1])
+    index = matches[0]
+    start = math_ops.reduce_sum(content.slot_dims[:index])
+    return (math_ops.cast(content.keys, self.key_dtype), content.slots[:, start:start + content.slot_dims[index]])
+
+  def get_frequency(self, ids, name=None):
+    """How often updates named each id, duplicates counted; 0 for an id without a row.
+
+    Args:
+      ids: int64 or int32, any shape.
+      name: str or None.
+
+    Returns:
+      int64, shape of ids.
+
+    Raises:
+      ValueError: frequencies are not recorded; see EmbeddingVariableOption.
+    """
+    self._require_recorded("frequencies", self._table_spec.record_frequency, "record_frequency", "TF_RECORD_FREQ")
+    return raw_ops.ev_frequency(self.handle, self._keys(ids), name=name)
+
+  def get_version(self, ids, name=None):
+    """The global step of each id's last update; -1 for an id without a row, or that no step has updated.
+
+    Args:
+      ids: int64 or int32, any shape.
+      name: str or None.
+
+    Returns:
+      int64, shape of ids.
+
+    Raises:
+      ValueError: versions are not recorded; see EmbeddingVariableOption.
+    """
+    self._require_recorded("versions", self._table_spec.record_version, "record_version", "TF_RECORD_VERSION")
+    return raw_ops.ev_version(self.handle, self._keys(ids), name=name)
+
+  def _require_recorded(self, what, recorded, option_name, environment_name):
+    if not recorded:
+      raise ValueError(f"EmbeddingVariable {self.name!r} does not record {what}: create it with "
+                       f"ev_option=EmbeddingVariableOption({option_name}=True), or set {environment_name}=1 before.")
+
+  def remove(self, ids, name=None):
+    """Drops the rows of ids, slots included.
+
+    Args:
+      ids: int64 or int32, any shape. Ids without a row and duplicates are no error.
+      name: str or None.
+
+    Returns:
+      Scalar int64: how many rows were dropped.
+    """
+    return raw_ops.ev_remove(self.handle, self._keys(ids), name=name)
+
+  def metrics(self):
+    """dict of METRICS to numbers: int in eager mode, scalar int64 tensors in a graph. Bytes are of memory held."""
+    values = raw_ops.ev_metrics(self.handle).values
+    if context.executing_eagerly():
+      return {name: int(value) for name, value in zip(METRICS, values.numpy())}
+    return {name: values[i] for i, name in enumerate(METRICS)}
+
+  def flush_evictions(self):
+    """Waits until what is moving between tiers has arrived. With one tier nothing ever moves."""
+    return control_flow_ops.no_op()
+
+  def prefetch(self, ids):
+    """Brings the rows of ids to the fast tier ahead of a lookup. With one tier they are there already.
+
+    Args:
+      ids: int64 or int32, any shape.
+    """
+    self._keys(ids)
+    return control_flow_ops.no_op()
+
+  def lookup_tier(self, ids):
+    """Which tier each id's row is in. Comes with the tiers."""
+    raise NotImplementedError("lookup_tier is not in this version of ev_tf, whose variables have one tier: every row is in "
+                              "DRAM.")
+
+  def _keys(self, ids):
+    """`ids` as an int32 or int64 tensor that this variable takes."""
+    if hasattr(ids, "dtype"):
+      keys = ops.convert_to_tensor(ids, name="ids")
+    else:
+      keys = ops.convert_to_tensor(ids, dtype_hint=self.key_dtype, name="ids")
+    if keys.dtype == self.key_dtype or keys.dtype == dtypes.int32:
+      return keys
+    expected = "int64 or int32" if self.key_dtype == dtypes.int64 else "int32"
+    raise TypeError(f"EmbeddingVariable {self.name!r}: ids: expected {expected} (its key_dtype is {self.key_dtype.name}), "
+                    f"got {keys.dtype.name}. Cast them with tf.cast(ids, tf.{self.key_dtype.name}); hash strings first, "
+                    "e.g. with tf.strings.to_hash_bucket_fast.")
+
+  def _slot_scope(self, optimizer, base):
+    """The prefix of `optimizer`'s slots in the rows: "Adagrad", or "Adagrad_1" for a second optimizer of that name.
+
+    Depends on the order in which optimizers first update this variable, and on nothing else, so a program that is
+    started again finds its slots in a checkpoint.
+    """
+    scope = self._slot_scopes.get(optimizer)
+    if scope is None:
+      count = self._slot_scope_counts[base]
+      self._slot_scope_counts[base] += 1
+      scope = base if count == 0 else f"{base}_{count}"
+      self._slot_scopes[optimizer] = scope
+    return scope
