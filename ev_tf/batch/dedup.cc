@@ -1,8 +1,6 @@
 #include "ev_tf/batch/dedup.h"
 
 #include <algorithm>
-#include <array>
-#include <atomic>
 
 namespace ev {
 namespace {
@@ -56,30 +54,6 @@ void StripeDedup::Run(Span<const KeyAt> entries) {
   starts_[1] = 0;
   for (uint32_t i = 0; i < distinct; ++i) counts[i] += starts_[i + 1];
   for (size_t e = 0; e < n; ++e) positions_[starts_[indices_[e] + 1]++] = entries[e].position;
-}
-
-size_t Dedup(Span<const Key> keys, Executor& executor, Key* distinct, uint32_t* inverse) {
-  Partition partition;
-  partition.Build(keys, executor);
-  std::array<StripeDedup, kStripes> stripes;
-  std::atomic<int> next{0};
-  const auto for_each_stripe = [&](auto&& task) {
-    next.store(0);
-    executor.Run(executor.parallelism(), [&](int) {
-      for (int s = next.fetch_add(1); s < kStripes; s = next.fetch_add(1)) task(s);
-    });
-  };
-  for_each_stripe([&](int s) { stripes[s].Run(partition.stripe(s)); });
-  std::array<size_t, kStripes + 1> first{};
-  for (int s = 0; s < kStripes; ++s) first[s + 1] = first[s] + stripes[s].keys().size();
-  for_each_stripe([&](int s) {
-    const StripeDedup& stripe = stripes[s];
-    std::copy(stripe.keys().begin(), stripe.keys().end(), distinct + first[s]);
-    for (size_t i = 0; i < stripe.keys().size(); ++i) {
-      for (const uint32_t position : stripe.positions(i)) inverse[position] = static_cast<uint32_t>(first[s] + i);
-    }
-  });
-  return first[kStripes];
 }
 
 }  // namespace ev

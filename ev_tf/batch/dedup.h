@@ -7,7 +7,6 @@
 #include <cstdint>
 #include <vector>
 
-#include "ev_tf/base/executor.h"
 #include "ev_tf/base/key.h"
 #include "ev_tf/base/span.h"
 #include "ev_tf/batch/partition.h"
@@ -46,9 +45,5 @@ class StripeDedup {
   std::vector<uint32_t> starts_;     // of each key, and the end
   std::vector<uint32_t> positions_;
 };
-
-// Distinct keys of `keys` into distinct[0, result), stripe by stripe, and for each position of `keys` its key's place
-// there into inverse.  Requires: both hold keys.size() elements; keys.size() < 2^32.
-size_t Dedup(Span<const Key> keys, Executor& executor, Key* distinct, uint32_t* inverse);
 
 }  // namespace ev

@@ -9,8 +9,8 @@ namespace ev {
 namespace {
 
 // Rows, and gradients, asked for this many keys before they are used.
-constexpr size_t kRowLead = 4;
-constexpr size_t kGradLead = 8;
+constexpr size_t kRowLead = 8;
+constexpr size_t kGradLead = 16;
 constexpr size_t kLineFloats = 16;
 constexpr size_t kPrefetchedFloats = 256;  // of one row; the hardware follows a longer run by itself
 
