@@ -31,8 +31,7 @@ void CheckDtype(const char* name, const py::array& array) {
 void CheckShape(const char* name, const py::array& array, const Shape& shape) {
   const Shape received = ShapeOf(array);
   if (received == shape) return;
-  throw py::value_error(std::string(name) + ": expected shape " + ToString(shape) + ", received " +
-                        ToString(received));
+  throw py::value_error(std::string(name) + ": expected shape " + ToString(shape) + ", received " + ToString(received));
 }
 
 [[noreturn]] void Throw(PyObject* type, const std::string& message) {

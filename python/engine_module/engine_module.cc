@@ -337,18 +337,20 @@ void DefineVariable(py::module_& m) {
            py::arg("default_rows"), py::arg("name") = "", py::arg("record_frequency") = false,
            py::arg("record_version") = false, py::arg("threads") = 1)
       .def("lookup", &Variable::Lookup, py::arg("keys"), py::arg("out") = py::none(), kLookupDoc)
-      .def("apply", &Variable::Apply, py::arg("rule"), py::arg("keys"), py::arg("grads"),
-           py::arg("slots") = py::none(), py::arg("global_step") = -1, kApplyDoc)
+      .def("apply", &Variable::Apply, py::arg("rule"), py::arg("keys"), py::arg("grads"), py::arg("slots") = py::none(),
+           py::arg("global_step") = -1, kApplyDoc)
       .def("keys", &Variable::Keys, "Every key that has a row, in no order: int64 [size].")
       .def("read_rows", &Variable::ReadRows, py::arg("keys"), kReadRowsDoc)
       .def("write_rows", &Variable::WriteRows, py::arg("keys"), py::arg("values"), py::arg("slots") = py::none(),
            py::arg("slot_specs") = py::none(), py::arg("frequencies") = py::none(), py::arg("versions") = py::none(),
            kWriteRowsDoc)
       .def("remove", &Variable::Remove, py::arg("keys"),
-           "Drops the rows of `keys` (int64 or int32, any shape); missing keys are no error. Returns how many it dropped.")
+           "Drops the rows of `keys` (int64 or int32, any shape); missing keys are no error. Returns how many it "
+           "dropped.")
       .def("clear", &Variable::Clear, "Drops every row. Slots stay.")
       .def("metrics", &Variable::Metrics,
-           "Gauges (rows, *_bytes: memory held) and counters since creation (lookups, updates, inserts, removes), a dict.")
+           "Gauges (rows, *_bytes: memory held) and counters since creation (lookups, updates, inserts, removes), a "
+           "dict.")
       .def("__len__", &Variable::size)
       .def_property_readonly("size", &Variable::size, "Number of rows.")
       .def_property_readonly("dim", &Variable::dim, "Floats per embedding.")

@@ -91,13 +91,12 @@ Example:
       .def_readonly("name", &SlotSpec::name)
       .def_readonly("dim", &SlotSpec::dim)
       .def_readonly("initial", &SlotSpec::initial)
-      .def("__eq__",
-           [](const SlotSpec& a, const SlotSpec& b) {
-             return a.name == b.name && a.dim == b.dim && a.initial == b.initial;
-           })
+      .def("__eq__", [](const SlotSpec& a,
+                        const SlotSpec& b) { return a.name == b.name && a.dim == b.dim && a.initial == b.initial; })
       .def("__repr__", &ToString);
 
-  py::class_<StepRule>(m, "UpdateRule", R"(One step of an optimizer with its hyperparameters, for EmbeddingVariable.apply.
+  py::class_<StepRule>(m, "UpdateRule",
+                       R"(One step of an optimizer with its hyperparameters, for EmbeddingVariable.apply.
 
 Made by sgd, momentum, adagrad, adam, adamw and ftrl. Cheap: make one per step when a hyperparameter changes.
 

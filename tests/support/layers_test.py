@@ -48,9 +48,6 @@ def sources(folder, suffixes=CPP):
   return [path for path in FILES if path.is_relative_to(ROOT / folder) and path.suffix in suffixes]
 
 
-def strip_comments(text):
-  return re.sub(r"//[^\n]*|/\*.*?\*/", "", text, flags=re.DOTALL)
-
 
 def includes(path):
   """The file names in the #include lines of a source: (name, line)."""

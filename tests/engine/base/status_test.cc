@@ -37,9 +37,9 @@ TEST(Status, CopiesShareTheError) {
 }
 
 TEST(Status, EveryCodeHasAName) {
-  for (const StatusCode code : {StatusCode::kNotFound, StatusCode::kInvalidArgument, StatusCode::kFailedPrecondition,
-                                StatusCode::kIoError, StatusCode::kCorruption, StatusCode::kOutOfSpace,
-                                StatusCode::kUnavailable}) {
+  for (const StatusCode code :
+       {StatusCode::kNotFound, StatusCode::kInvalidArgument, StatusCode::kFailedPrecondition, StatusCode::kIoError,
+        StatusCode::kCorruption, StatusCode::kOutOfSpace, StatusCode::kUnavailable}) {
     EXPECT_EQ(Status(code, "m").ToString().find("Unknown"), std::string::npos) << static_cast<int>(code);
   }
 }

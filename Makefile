@@ -1,0 +1,114 @@
+# Two commands on a fresh Debian machine, as root:  make demo,  make test.   `make help` lists the others.
+#
+# Variables:
+#   TF=2.21.0        TensorFlow to build against; another one than the default has an environment of its own, .venv-$(TF)
+#   PYTHON=python3   the Python that environments are made from
+#   QUICK=1          a short `make demo`
+#   DEMO_ARGS, PYTEST_ARGS, BENCH_ARGS   handed on
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+DEFAULT_TF := 2.21.0
+TF ?= $(DEFAULT_TF)
+PYTHON ?= python3
+export PYTHON
+
+# The C++ builds need no TensorFlow; their tools come from the default environment whatever TF is.
+TOOLS := .venv
+VENV := $(if $(filter $(DEFAULT_TF),$(TF)),.venv,.venv-$(TF))
+MODE := $(if $(filter $(DEFAULT_TF),$(TF)),editable,copy)
+PY := $(VENV)/bin/python
+FAST := not slow and not gpu
+
+WITH_TOOLS := PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH"
+# The thread sanitizer of older compilers cannot map its shadow where addresses are much randomised.
+NO_ASLR := $(shell setarch -R true 2>/dev/null && echo setarch -R)
+
+.PHONY: help build demo test test-fast test-all test-other native asan ubsan tsan bench lint format clean distclean \
+  system-build system-test system-bench system-lint
+
+help:
+	@echo "make demo       build, then train the DeepFM example and print its table   (QUICK=1: half a minute)"
+	@echo "make test       build, then every test                                    (TF=2.15.1: fast tests on that version)"
+	@echo "make bench      build, then the benchmarks"
+	@echo "make build      set up the environment and build the package into it"
+	@echo "make test-fast  the tests of everyday work: C++ and Python, no sanitizers"
+	@echo "make asan | ubsan | tsan   the engine's tests under a sanitizer, without TensorFlow"
+	@echo "make lint | format         check or format the sources"
+	@echo "make clean      delete build/;  make distclean: the environments too"
+
+system-build system-test system-bench system-lint: system-%:
+	@scripts/system_packages.sh $*
+
+# --- environment and package ----------------------------------------------------------------------------------------
+
+$(TOOLS)/.tools: scripts/environment.sh | system-build
+	scripts/environment.sh $(TOOLS)
+	touch $@
+
+$(VENV)/.tensorflow-$(TF): scripts/environment.sh | system-build
+	scripts/environment.sh $(VENV) $(TF)
+	touch $@
+
+build: $(VENV)/.tensorflow-$(TF)
+	scripts/install.sh $(VENV) $(MODE)
+
+demo: build
+	$(PY) examples/deepfm/train.py $(if $(QUICK),--quick) $(DEMO_ARGS)
+
+# --- tests ----------------------------------------------------------------------------------------------------------
+
+test: $(if $(filter $(DEFAULT_TF),$(TF)),test-all,test-other)
+
+test-all: native asan tsan build
+	$(PY) -m pytest $(PYTEST_ARGS)
+
+test-other: build
+	$(PY) -m pytest -m "$(FAST)" $(PYTEST_ARGS)
+
+test-fast: build native
+	$(PY) -m pytest -m "$(FAST)" $(PYTEST_ARGS)
+
+native: $(TOOLS)/.tools system-test
+	$(WITH_TOOLS) cmake --preset dev --log-level=WARNING
+	$(WITH_TOOLS) cmake --build --preset dev
+	$(WITH_TOOLS) ctest --preset all
+
+asan ubsan: $(TOOLS)/.tools system-test
+	$(WITH_TOOLS) cmake --preset $@ --log-level=WARNING
+	$(WITH_TOOLS) cmake --build --preset $@
+	$(WITH_TOOLS) ctest --preset $@
+
+tsan: $(TOOLS)/.tools system-test
+	$(WITH_TOOLS) cmake --preset tsan --log-level=WARNING
+	$(WITH_TOOLS) cmake --build --preset tsan
+	$(WITH_TOOLS) $(NO_ASLR) ctest --preset tsan
+
+# --- benchmarks -----------------------------------------------------------------------------------------------------
+
+bench: build system-bench system-test
+	$(WITH_TOOLS) cmake --preset release --log-level=WARNING
+	$(WITH_TOOLS) cmake --build --preset release
+	$(PY) benchmarks/run.py $(BENCH_ARGS)
+
+# --- sources --------------------------------------------------------------------------------------------------------
+
+$(TOOLS)/.lint: $(TOOLS)/.tools .pre-commit-config.yaml
+	$(TOOLS)/bin/pip install -q clang-format==14.0.6 ruff==0.8.6
+	touch $@
+
+lint: $(TOOLS)/.lint system-test system-lint
+	$(WITH_TOOLS) cmake --preset dev --log-level=WARNING
+	scripts/lint.sh check $(TOOLS)
+
+format: $(TOOLS)/.lint
+	scripts/lint.sh format $(TOOLS)
+
+clean:
+	rm -rf build python/ev_tf.egg-info python/ev_tf/*.so python/ev_tf/_build_info.py
+	rm -f .venv*/.ev_tf-*
+
+distclean: clean
+	rm -rf .venv .venv-*
