@@ -3,7 +3,8 @@
 // A reader holds an EpochGuard for the length of one batch.  A writer first unlinks a thing, so that no new reader finds
 // it, then Retire()s it; it is freed by a later Retire() or Collect() once every guard that was there has gone.
 //
-// Threads:     any method, from any thread, at once.
+// Threads:     any method, from any thread, at once.  A thread holds one guard of a domain at most: a second one could wait
+//              for a place for ever.
 // Order:       entering a guard and reading the guards are sequentially consistent, so that a reader either is seen by the
 //              collector or sees the unlinking.
 // Invariants:  G1  nothing retired while a guard is held is freed before that guard is released.

@@ -116,11 +116,7 @@ Line* HashIndex::FindEntry(const View* view, uint64_t hash, Key key, int* place)
 
 HashIndex::Segment* HashIndex::LockSegment(uint64_t hash, std::unique_lock<std::mutex>* lock) {
   for (;;) {
-    Segment* segment = nullptr;
-    {
-      EpochGuard guard(*epochs_);  // the view is only passed through
-      segment = FindView(hash)->segment;
-    }
+    Segment* segment = FindView(hash)->segment;
     *lock = std::unique_lock<std::mutex>(segment->mu);
     if (!segment->split) return segment;
     lock->unlock();

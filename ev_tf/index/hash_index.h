@@ -6,8 +6,8 @@
 // Between 0.62 and 0.75 of the entries are used once a segment has grown past a few pages: 17 to 21 bytes a key, also
 // while growing.
 //
-// Threads:     any method, from any thread, at once.  Readers hold an EpochGuard of epochs() from before the call until they
-//              are done with the rows they found.
+// Threads:     any method, from any thread, at once.  Whoever calls Find, Insert, Move, Remove or Scan holds an EpochGuard of
+//              epochs(), one and no more, until it is done with the rows it found.
 // Locks:       a writer holds its segment's lock; changes of the directory hold directory_mu_ as well, inside it.
 // Invariants:  H1  a key is in the index at most once.
 //              H2  Find of a key that no writer touches gives the same location before, during and after a rebuild.
@@ -137,7 +137,6 @@ class HashIndex {
 
 template <typename Visitor>
 void HashIndex::Scan(Visitor&& visit) const {
-  EpochGuard guard(*epochs_);
   uint64_t hash = 0;
   for (;;) {
     const View* view = FindView(hash);

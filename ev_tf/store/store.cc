@@ -99,6 +99,7 @@ Status Store::Relayout(const RowLayout& layout) {
   epochs_.Collect();  // runs alone: whatever waited is free now, and belongs to the old tier
   auto fresh = std::make_shared<DramTier>(layout.row_bytes(), with_meta_);
   const size_t common = layout_.row_floats();
+  const EpochGuard guard(epochs_);
   std::vector<std::pair<Key, Location>> entries;
   entries.reserve(static_cast<size_t>(index_->size()));
   index_->Scan([&](Key key, Location location) { entries.emplace_back(key, location); });

@@ -52,12 +52,13 @@ class Store {
   // OutOfSpace: some keys may have their row already; it holds what they read before.
   Status FindOrInsert(Span<const Key> keys, RowRefs* refs, size_t* inserted);
 
-  // Drops the rows of `keys`; returns how many there were.
+  // Drops the rows of `keys`; returns how many there were.  Requires: a guard is held.
   size_t Remove(Span<const Key> keys);
 
   // Visits every key; see HashIndex::Scan.
   template <typename Visitor>
   void ScanKeys(Visitor&& visit) const {
+    const EpochGuard guard(epochs_);
     index_->Scan([&](Key key, Location) { visit(key); });
   }
 

@@ -8,6 +8,7 @@
 #include <shared_mutex>
 #include <utility>
 
+#include "ev_tf/base/fair_shared_mutex.h"
 #include "ev_tf/batch/partition.h"
 #include "ev_tf/init/default_rows.h"
 #include "ev_tf/store/store.h"
@@ -91,11 +92,11 @@ class EmbeddingVariable::Impl {
   std::vector<Key> Keys() const;
   VariableMetrics metrics() const;
   int64_t size() const {
-    std::shared_lock<std::shared_mutex> layout(layout_mu_);
+    std::shared_lock<FairSharedMutex> layout(layout_mu_);
     return store_.size();
   }
   std::vector<SlotSpec> slots() const {
-    std::shared_lock<std::shared_mutex> layout(layout_mu_);
+    std::shared_lock<FairSharedMutex> layout(layout_mu_);
     return store_.layout().slots();
   }
 
@@ -108,7 +109,7 @@ class EmbeddingVariable::Impl {
   };
 
   // Makes the layout have `slots`, moving all rows if it must; then holds `layout` shared.
-  Status LockWithSlots(Span<const SlotSpec> slots, std::shared_lock<std::shared_mutex>* layout);
+  Status LockWithSlots(Span<const SlotSpec> slots, std::shared_lock<FairSharedMutex>* layout);
   Status CheckSlots(Span<const SlotSpec> slots, bool* missing) const;  // requires: layout_mu_
   bool with_meta() const { return options_.record_frequency || options_.record_version; }
   // Calls visit(keys of one stripe) with the stripe's lock and a guard held, a few thousand keys at a time.
@@ -116,7 +117,7 @@ class EmbeddingVariable::Impl {
   Status ForEachStripe(Span<const Key> keys, Visitor&& visit) const;
   void ReadRow(const float* row, const RowMeta* meta, size_t i, const RowBatch& out) const;
 
-  mutable std::shared_mutex layout_mu_;
+  mutable FairSharedMutex layout_mu_;
   mutable std::array<Stripe, kStripes> stripes_;
   Store store_;
   std::atomic<unsigned> applies_{0};
@@ -132,7 +133,7 @@ class EmbeddingVariable::Impl {
 Status EmbeddingVariable::Impl::Lookup(Span<const Key> keys, Span<float> rows, Executor& executor) const {
   const auto dim = static_cast<size_t>(options_.dim);
   if (rows.size() != keys.size() * dim) return SizeMismatch(options_.name, "rows", keys.size() * dim, rows.size());
-  std::shared_lock<std::shared_mutex> layout(layout_mu_);
+  std::shared_lock<FairSharedMutex> layout(layout_mu_);
   const int tasks = TasksFor(keys.size(), dim * sizeof(float), executor);
   std::atomic<int64_t> missing{0};
   const auto gather = [&](int task) {
@@ -166,14 +167,14 @@ Status EmbeddingVariable::Impl::CheckSlots(Span<const SlotSpec> slots, bool* mis
 }
 
 Status EmbeddingVariable::Impl::LockWithSlots(Span<const SlotSpec> slots,
-                                              std::shared_lock<std::shared_mutex>* layout) {
+                                              std::shared_lock<FairSharedMutex>* layout) {
   bool missing = false;
-  *layout = std::shared_lock<std::shared_mutex>(layout_mu_);
+  *layout = std::shared_lock<FairSharedMutex>(layout_mu_);
   EV_RETURN_IF_ERROR(CheckSlots(slots, &missing));
   if (!missing) return OkStatus();
   layout->unlock();
   {
-    std::unique_lock<std::shared_mutex> alone(layout_mu_);
+    std::unique_lock<FairSharedMutex> alone(layout_mu_);
     EV_RETURN_IF_ERROR(CheckSlots(slots, &missing));
     RowLayout wanted = store_.layout();
     for (const SlotSpec& slot : slots) {
@@ -199,7 +200,7 @@ Status EmbeddingVariable::Impl::Apply(const UpdateRule& rule, Span<const SlotSpe
     return InvalidArgument(options_.name + ": global_step: expected at most " + std::to_string(kMaxVersion) +
                            ", found " + std::to_string(global_step));
   }
-  std::shared_lock<std::shared_mutex> layout;
+  std::shared_lock<FairSharedMutex> layout;
   EV_RETURN_IF_ERROR(LockWithSlots(slots, &layout));
   UpdateStep step{&rule, {}, grads.data(), options_.record_frequency, options_.record_version,
                   global_step < 0 ? 0 : static_cast<uint32_t>(global_step + 1)};
@@ -244,7 +245,7 @@ Status EmbeddingVariable::Impl::Apply(const UpdateRule& rule, Span<const SlotSpe
 }
 
 std::vector<Key> EmbeddingVariable::Impl::Keys() const {
-  std::shared_lock<std::shared_mutex> layout(layout_mu_);
+  std::shared_lock<FairSharedMutex> layout(layout_mu_);
   std::vector<Key> keys;
   keys.reserve(static_cast<size_t>(store_.size()));
   store_.ScanKeys([&](Key key) { keys.push_back(key); });
@@ -283,7 +284,7 @@ void EmbeddingVariable::Impl::ReadRow(const float* row, const RowMeta* meta, siz
 }
 
 Status EmbeddingVariable::Impl::ReadRows(Span<const Key> keys, const RowBatch& out, Span<bool> found) const {
-  std::shared_lock<std::shared_mutex> layout(layout_mu_);
+  std::shared_lock<FairSharedMutex> layout(layout_mu_);
   const size_t n = keys.size();
   const size_t values = n * static_cast<size_t>(options_.dim);
   const size_t slots = n * static_cast<size_t>(store_.layout().slot_floats());
@@ -336,7 +337,7 @@ Status EmbeddingVariable::Impl::WriteRows(Span<const Key> keys, Span<const SlotS
       }
     }
   }
-  std::shared_lock<std::shared_mutex> lock;
+  std::shared_lock<FairSharedMutex> lock;
   EV_RETURN_IF_ERROR(LockWithSlots(slot_specs, &lock));
   const RowLayout& layout = store_.layout();
 
@@ -372,7 +373,7 @@ Status EmbeddingVariable::Impl::WriteRows(Span<const Key> keys, Span<const SlotS
 }
 
 int64_t EmbeddingVariable::Impl::Remove(Span<const Key> keys) {
-  std::shared_lock<std::shared_mutex> layout(layout_mu_);
+  std::shared_lock<FairSharedMutex> layout(layout_mu_);
   int64_t removed = 0;
   std::vector<Key> stripe_keys;
   const Status status = ForEachStripe(keys, [&](Span<const KeyAt> entries, size_t) {
@@ -387,13 +388,13 @@ int64_t EmbeddingVariable::Impl::Remove(Span<const Key> keys) {
 }
 
 void EmbeddingVariable::Impl::Clear() {
-  std::unique_lock<std::shared_mutex> alone(layout_mu_);
+  std::unique_lock<FairSharedMutex> alone(layout_mu_);
   removes_.fetch_add(store_.size(), std::memory_order_relaxed);
   store_.Clear();
 }
 
 VariableMetrics EmbeddingVariable::Impl::metrics() const {
-  std::shared_lock<std::shared_mutex> layout(layout_mu_);
+  std::shared_lock<FairSharedMutex> layout(layout_mu_);
   VariableMetrics m;
   m.rows = store_.size();
   m.row_bytes = static_cast<int64_t>(store_.layout().row_bytes());
