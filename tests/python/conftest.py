@@ -1,0 +1,67 @@
+"""Programs of both worlds: a graph with its session, and eager mode."""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+import pytest
+
+tf = pytest.importorskip("tensorflow", reason="the Python package over TensorFlow")
+ev_tf = pytest.importorskip("ev_tf")
+
+tf.get_logger().setLevel("ERROR")
+
+
+class GraphProgram:
+  """A graph and a session in it. Use as a context manager; `run` initializes what is new first."""
+
+  def __init__(self):
+    self.graph = tf.Graph()
+
+  def __enter__(self):
+    self._in_graph = self.graph.as_default()
+    self._in_graph.__enter__()
+    self.session = tf.compat.v1.Session(graph=self.graph)
+    return self
+
+  def __exit__(self, *error):
+    self.session.close()
+    self._in_graph.__exit__(*error)
+
+  def initialize(self):
+    self.session.run(tf.compat.v1.global_variables_initializer())
+
+  def run(self, fetches, feed=None):
+    return self.session.run(fetches, feed)
+
+
+@pytest.fixture
+def graph():
+  """A GraphProgram."""
+  with GraphProgram() as program:
+    yield program
+
+
+@pytest.fixture
+def new_graph():
+  """GraphProgram itself, for tests that need several."""
+  return GraphProgram
+
+
+@pytest.fixture
+def rng():
+  """numpy Generator with a seed that EV_SEED chooses; it is printed, so that a failure can be repeated."""
+  seed = int(os.environ.get("EV_SEED", "20240607"))
+  print(f"EV_SEED={seed}")
+  return np.random.default_rng(seed)
+
+
+@pytest.fixture
+def make_ev():
+  """Makes an eager variable: make_ev(dim=4, name="table", **kwargs of get_embedding_variable)."""
+
+  def make(dim=4, name="table", **kwargs):
+    return ev_tf.get_embedding_variable(name, dim, **kwargs)
+
+  return make
