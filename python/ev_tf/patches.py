@@ -55,6 +55,8 @@ def _keras2(package):
       Patch(old, "OptimizerV2", "add_slot", f"{rules}:wrap_add_slot", "makes dense slots", "2"),
       Patch(old, "OptimizerV2", "_resource_apply_sparse_duplicate_indices", f"{rules}:wrap_apply_sparse",
             "updates dense slots", "2"),
+      Patch(f"{package}.src.optimizers.legacy.gradient_descent", "SGD", "_resource_apply_sparse_duplicate_indices",
+            f"{rules}:wrap_apply_sparse", "has a scatter of its own", "2"),
   )
 
 
