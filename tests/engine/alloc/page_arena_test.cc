@@ -21,14 +21,15 @@ std::atomic<int64_t> g_allocated_bytes{0};
 
 }  // namespace
 
-void* operator new(size_t size) {
+// Not inlined: GCC would take new and free for a pair that does not match.
+__attribute__((noinline)) void* operator new(size_t size) {
   g_allocated_bytes.fetch_add(static_cast<int64_t>(size), std::memory_order_relaxed);
   void* p = std::malloc(size);
   if (p == nullptr) std::abort();
   return p;
 }
-void operator delete(void* p) noexcept { std::free(p); }
-void operator delete(void* p, size_t) noexcept { std::free(p); }
+__attribute__((noinline)) void operator delete(void* p) noexcept { std::free(p); }
+__attribute__((noinline)) void operator delete(void* p, size_t) noexcept { std::free(p); }
 
 namespace ev {
 namespace {

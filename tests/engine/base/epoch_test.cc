@@ -4,7 +4,6 @@
 
 #include <atomic>
 #include <memory>
-#include <optional>
 #include <thread>
 #include <vector>
 
@@ -40,7 +39,7 @@ TEST(Epoch, G1AGuardTakenLaterHoldsNothingBack) {
   EpochDomain epochs;
   bool first_freed = false;
   bool second_freed = false;
-  std::optional<EpochGuard> early(std::in_place, epochs);
+  auto early = std::make_unique<EpochGuard>(epochs);
   epochs.Retire([&] { first_freed = true; });
   const EpochGuard late(epochs);
   epochs.Retire([&] { second_freed = true; });
@@ -76,9 +75,10 @@ TEST(Epoch, G2TheDestructorFreesWhatIsLeft) {
   int freed = 0;
   {
     EpochDomain epochs;
-    const EpochGuard* guard = new EpochGuard(epochs);
-    for (int i = 0; i < 3; ++i) epochs.Retire([&freed] { ++freed; });
-    delete guard;
+    {
+      const EpochGuard guard(epochs);
+      for (int i = 0; i < 3; ++i) epochs.Retire([&freed] { ++freed; });
+    }
     EXPECT_EQ(freed, 0);
   }
   EXPECT_EQ(freed, 3);
