@@ -74,6 +74,8 @@ PATCHES = (
           "updates by assign", "3"),
     Patch(_KERAS3, "TFOptimizer", "_apply_weight_decay", "ev_tf.optimizers.keras3:wrap_weight_decay",
           "multiplies the whole table", "3"),
+    Patch(_KERAS3, "TFOptimizer", "_backend_apply_gradients", "ev_tf.optimizers.keras3:wrap_apply_gradients",
+          "does not tell _clip_gradients whose gradients they are", "3"),
     Patch(_KERAS3, "TFOptimizer", "_clip_gradients", "ev_tf.optimizers.keras3:wrap_clip_gradients",
           "makes the gradient dense", "3"),
     *_keras2("keras"),

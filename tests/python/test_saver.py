@@ -79,6 +79,22 @@ def test_a_restored_table_needs_no_initializer_and_replaces_what_was_there(new_g
     np.testing.assert_array_equal(graph.run(rows), expected)
 
 
+def test_import_meta_graph_and_saved_models_of_sessions(new_graph, tmp_path):
+  with new_graph() as graph:
+    ev, ids = ev_tf.get_embedding_variable("s/e", 4), v1.placeholder(tf.int64, [None], name="ids")
+    rows = tf.identity(tf.gather(ev, ids), name="rows")
+    graph.initialize()
+    expected = graph.run(rows, {ids: [1, -2]})
+    path = v1.train.Saver().save(graph.session, str(tmp_path / "m.ckpt"))
+    v1.saved_model.simple_save(graph.session, str(tmp_path / "saved"), {"ids": ids}, {"rows": rows})
+  with new_graph() as graph:
+    v1.train.import_meta_graph(path + ".meta").restore(graph.session, path)
+    np.testing.assert_array_equal(graph.run("rows:0", {"ids:0": [1, -2]}), expected)
+  with new_graph() as graph:
+    v1.saved_model.load(graph.session, ["serve"], str(tmp_path / "saved"))
+    np.testing.assert_array_equal(graph.run("rows:0", {"ids:0": [1, -2]}), expected)
+
+
 def test_another_dim_is_refused_and_nothing_changes(new_graph, tmp_path):
   with new_graph() as graph:
     path = train_and_save(graph, tmp_path, dim=4)
@@ -144,6 +160,20 @@ def test_sharded_savers_keep_the_last_ones(graph, tmp_path, sharded):
   saver.restore(graph.session, paths[-1])
   assert {name for name, _ in tf.train.list_variables(paths[-1])} >= {"scope/e/part_0-keys", "scope/e/part_1-keys", "w"}
   del ev, w
+
+
+def test_a_saver_of_the_front_saves_its_parts(graph, tmp_path):
+  front = ev_tf.get_embedding_variable("e", 4, partitioner=v1.fixed_size_partitioner(2))
+  train_op = v1.train.AdagradOptimizer(0.1).minimize(tf.reduce_sum(tf.gather(front, tf.range(10, dtype=tf.int64))))
+  rows, saver = tf.gather(front, tf.range(12, dtype=tf.int64)), v1.train.Saver([front])
+  graph.initialize()
+  graph.run(train_op)
+  expected = graph.run(rows)
+  path = saver.save(graph.session, str(tmp_path / "m.ckpt"))
+  assert {name for name, _ in tf.train.list_variables(path)} >= {"e/part_0-keys", "e/part_1-values"}
+  graph.run(train_op)
+  saver.restore(graph.session, path)
+  np.testing.assert_array_equal(graph.run(rows), expected)
 
 
 def test_the_saver_of_monitored_sessions(new_graph, tmp_path):
