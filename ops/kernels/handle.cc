@@ -27,7 +27,8 @@ class HandleOp final : public tensorflow::OpKernel {
     OP_REQUIRES_OK(ctx, ctx->allocate_temp(tensorflow::DT_RESOURCE, tensorflow::TensorShape({}), &handle_, on_host));
     handle_.scalar<ResourceHandle>()() = tensorflow::MakeResourceHandle<bridge::VariableResource>(
         ctx, container, shared_name.empty() ? std::string(name()) : shared_name,
-        std::vector<tensorflow::DtypeAndPartialTensorShape>{{tensorflow::DT_FLOAT, tensorflow::PartialTensorShape({0, dim})}});
+        std::vector<tensorflow::DtypeAndPartialTensorShape>{
+            {tensorflow::DT_FLOAT, tensorflow::PartialTensorShape({0, dim})}});
   }
 
   void Compute(OpKernelContext* ctx) override { ctx->set_output(0, handle_); }

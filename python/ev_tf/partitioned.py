@@ -1,8 +1,7 @@
 """An embedding variable in several parts, e.g. one on each parameter server, that reads like one."""
 
 from tensorflow.python.framework import dtypes, ops
-from tensorflow.python.ops import (array_ops, control_flow_ops, data_flow_ops, math_ops, resource_variable_ops,
-                                   variables)
+from tensorflow.python.ops import array_ops, control_flow_ops, data_flow_ops, math_ops, resource_variable_ops, variables
 from tensorflow.python.training.saving import saveable_object
 
 from ev_tf import variable as variable_lib

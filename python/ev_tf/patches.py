@@ -12,7 +12,6 @@ import functools
 import importlib
 import sys
 import threading
-from typing import Callable
 
 
 @dataclasses.dataclass(frozen=True)

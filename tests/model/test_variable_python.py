@@ -11,7 +11,8 @@ pytest.importorskip("hypothesis")
 tf = pytest.importorskip("tensorflow", reason="the Python package over TensorFlow")
 ev_tf = pytest.importorskip("ev_tf")
 
-from hypothesis import HealthCheck, settings, strategies as st  # noqa: E402
+from hypothesis import HealthCheck, settings  # noqa: E402
+from hypothesis import strategies as st  # noqa: E402
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule  # noqa: E402
 
 from ev_tf import table, testing  # noqa: E402

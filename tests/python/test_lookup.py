@@ -283,3 +283,17 @@ def test_what_is_not_recorded_is_an_error(make_ev):
     make_ev().get_frequency([1])
   with pytest.raises(ValueError, match="does not record versions: .*TF_RECORD_VERSION=1"):
     make_ev().get_version([1])
+
+
+@pytest.mark.slow
+def test_twenty_million_rows(make_ev):
+  ev = make_ev(2, initializer=v1.zeros_initializer())
+  optimizer = v1.train.GradientDescentOptimizer(1.0)
+  rows, batch = 20_000_000, 1_000_000
+  for start in range(0, rows, batch):
+    ids = tf.range(start, start + batch, dtype=tf.int64) * 1_000_003 - 7 * rows
+    gradient = tf.IndexedSlices(tf.repeat(tf.cast(ids % 1000, tf.float32)[:, tf.newaxis], 2, 1), ids)
+    optimizer.apply_gradients([(gradient, ev)])
+    assert int(ev.size()) == start + batch
+  ids = tf.constant(np.random.default_rng(0).integers(0, rows, 100_000)) * 1_000_003 - 7 * rows
+  np.testing.assert_array_equal(tf.gather(ev, ids).numpy()[:, 1], -(ids.numpy() % 1000).astype(np.float32))

@@ -30,7 +30,7 @@ def test_all_public_names_are_there():
     assert getattr(ev_tf, name) is not None
     assert name in dir(ev_tf)
   with pytest.raises(AttributeError, match="has no attribute 'get_embeding_variable'"):
-    ev_tf.get_embeding_variable
+    _ = ev_tf.get_embeding_variable
 
 
 WITHOUT_TENSORFLOW = """

@@ -39,6 +39,7 @@ try:
   import tf_keras
 
   CASES.update({f"tf_keras-{name}": make for name, make in optimizers(tf_keras.optimizers).items()})
+  CASES.update({f"tf_keras-legacy-{name}": make for name, make in optimizers(tf_keras.optimizers.legacy).items()})
 except ImportError:
   pass
 

@@ -178,7 +178,7 @@ def test_a_saver_of_the_front_saves_its_parts(graph, tmp_path):
 
 def test_the_saver_of_monitored_sessions(new_graph, tmp_path):
   sizes = []
-  for run in range(2):
+  for _ in range(2):
     with tf.Graph().as_default():
       ev = ev_tf.get_embedding_variable("e", 4)
       step = v1.train.get_or_create_global_step()
