@@ -147,7 +147,8 @@ TEST_P(TierContract, EqualsADictionaryUnderRandomOperations) {
             << "position " << positions[i] << " is taken";
       }
     } else {
-      const auto it = std::next(model.begin(), static_cast<std::ptrdiff_t>(random_.Below(std::min<size_t>(model.size(), 20))));
+      const uint64_t place = random_.Below(std::min<size_t>(model.size(), 20));
+      const auto it = std::next(model.begin(), static_cast<std::ptrdiff_t>(place));
       ASSERT_TRUE(Get({it->second.first}, {it->first}) == it->second.second);
       tier_->Remove(std::vector<Key>{it->second.first}, std::vector<Position>{it->first});
       model.erase(it);
