@@ -96,7 +96,8 @@ def _table_rows(table, records, missing):
     for dist in ("new",) if case == "insert" else plan.DISTS:
       for peer in table.impls[1:]:
         target = plan.speedup_target(case, table.optimizer, dist, peer)
-        row = _speedup(group, of_table, case, dist, peer, target, missing)
+        why_not = missing.get(peer) or missing.get(f"{peer}, {table.label} {table.optimizer}", "not asked for")
+        row = _speedup(group, of_table, case, dist, peer, target, why_not)
         if row is not None:
           rows.append(row)
     if case == "insert":
@@ -104,7 +105,7 @@ def _table_rows(table, records, missing):
   return rows
 
 
-def _speedup(group, records, case, dist, peer, target, missing):
+def _speedup(group, records, case, dist, peer, target, why_not):
   """Our speed over the peer's; inserts by their mean, so that stalls count. None if nobody asked for the pair."""
   field = "mean_s" if case == "insert" else "median_s"
   ours = {record["round"]: record for record in _matching(records, impl=plan.OURS, case=case, dist=dist)}
@@ -114,7 +115,7 @@ def _speedup(group, records, case, dist, peer, target, missing):
   if not both:
     if target is None or not ours:
       return None
-    return make_row(group, label, "", plan.NAMES[peer], [], False, target, why_not=missing.get(peer, "not asked for"))
+    return make_row(group, label, "", plan.NAMES[peer], [], False, target, why_not=why_not)
   pairs = [(theirs[r][field] / ours[r][field], max(ours[r]["other_cpu"], theirs[r]["other_cpu"])) for r in both]
   ratios, busy = quiet_first(pairs)
   speed = [_rate(statistics.median(side[r]["batch"] / side[r][field] for r in both)) for side in (ours, theirs)]
@@ -145,7 +146,9 @@ def _growth_rows(records):
     what = " with frequency and version" if run["meta"] else ""
     group = f"memory per row beyond value and slots, highest from 1 M to {plan.in_words(run['rows'])} rows, growing"
     for field, how in (("overhead_worst", "as the engine counts"), ("overhead_worst_resident", "resident memory")):
-      rows.append(make_row(group, f"bytes{what}, {how}", f"{run[field]:.3g} B", "value and slots", [run[field]], False, target,
+      made_of = (f"{run['overhead_worst_index']:.3g} B index, {run['overhead_worst_pool']:.3g} B pool, at "
+                 f"{run['overhead_worst_at_rows'] / 1e6:.3g} M rows") if field == "overhead_worst" else ""
+      rows.append(make_row(group, f"bytes{what}, {how}", f"{run[field]:.3g} B", made_of, [run[field]], False, target,
                            at_most=True))
   mean = [(run["worst_to_median"], run["other_cpu"]) for run in runs if run["dim"] == 64]
   if mean:
@@ -265,5 +268,5 @@ def show(result):
     table.add_row(f"  {row.case}", row.ours, row.peer, ratio, spread, target, verdict + (" (busy)" if row.busy else ""))
   console.print(table)
   console.print("ratio: median over the rounds, both sides of the same round; busy: others used the CPU meanwhile.")
-  for impl, why in result["missing"].items():
-    console.print(f"Not measured: {plan.NAMES.get(impl, impl)}: {why}")
+  for subject, why in result["missing"].items():
+    console.print(f"Not measured: {plan.NAMES.get(subject, subject)}: {why}")
