@@ -68,7 +68,7 @@ def test_another_dim_is_refused(tmp_path):
 
 
 def test_object_based_checkpoints_of_a_graph(tmp_path):
-  results = []
+  path, results = None, []
   for restore in (False, True):
     with tf.Graph().as_default(), v1.Session() as session:
       ev = ev_tf.get_embedding_variable("table", 4)
