@@ -78,5 +78,5 @@ def draw(result, path):
                   f"{machine['date']}{' (quick)' if result['quick'] else ''}\nblack mark: target; blue: met; red: missed; "
                   "grey: no target; thin line: lowest to highest round", fontsize=9)
   figure.tight_layout(rect=(0, 0, 1, 0.99))
-  figure.savefig(path, dpi=130)
+  figure.savefig(path, dpi=130, bbox_inches="tight")
   plt.close(figure)
