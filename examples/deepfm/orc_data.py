@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from pyarrow import orc
+import pyarrow.compute as pc
 import tensorflow as tf
 
 from features import CATEGORICAL, COLUMNS, LABEL, NUMERIC, DataError

@@ -36,7 +36,8 @@ class Bar:
 
 def results_table(results, best_auc=None):
   """Results as a rich Table; best_auc, if known, goes under it."""
-  table = Table(box=box.SIMPLE_HEAD, caption=best_auc and f"best possible AUC on this data: {best_auc:.4f}", caption_justify="right")
+  caption = best_auc and f"best possible AUC on this data: {best_auc:.4f}"
+  table = Table(box=box.SIMPLE_HEAD, caption=caption, caption_justify="right")
   table.add_column("table")
   for title in ("epoch", "loss", "AUC", "held-out\nloss", "held-out\nAUC", "examples\nper s", "rows"):
     table.add_column(title, justify="right")

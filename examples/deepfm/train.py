@@ -87,8 +87,8 @@ def data_path(args):
   """The directory to train on; generates it if none was given."""
   if args.data:
     return args.data
-  import synthetic
   from report import console
+  import synthetic
 
   rows = QUICK_ROWS if args.quick else args.rows
   with console.status(f"generating {rows:,} rows"):
@@ -128,8 +128,8 @@ def main(argv=None):
   check(args, p)
   import tensorflow as tf
 
-  import orc_data
   from features import DataError
+  import orc_data
   from report import console, results_table
   from synthetic import best_auc
   from training import Settings
