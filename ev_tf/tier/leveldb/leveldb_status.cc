@@ -16,7 +16,8 @@ Status FromLevelDb(const leveldb::Status& status, const std::string& where) {
   if (status.ok()) return OkStatus();
   const std::string said = status.ToString();
   const std::string message = where + ": " + said;
-  if (status.IsNotFound()) return NotFound(message);
+  // LevelDB says NotFound for a missing file, too: that is no missing row.
+  if (status.IsNotFound()) return Says(said, std::strerror(ENOENT)) ? IoError(message) : NotFound(message);
   if (status.IsCorruption()) return Corruption(message);
   if (status.IsInvalidArgument()) {
     // A directory of which the file CURRENT is gone, or a comparator of another name.

@@ -240,11 +240,11 @@ Status LevelDbTier::PutChunk(Span<const Key> keys, Span<const std::byte> rows, s
     batch.Put(leveldb::Slice(row_key.data(), row_key.size()),
               leveldb::Slice(reinterpret_cast<const char*>(rows.data()) + i * row_bytes_, row_bytes_));
   }
+  std::lock_guard<std::mutex> lock(mu_);
   return Write(&batch);
 }
 
 Status LevelDbTier::Put(Span<const Key> keys, Span<const std::byte> rows, Span<Position> positions) {
-  EV_RETURN_IF_ERROR(DeleteKept());
   const size_t n = keys.size();
   const size_t before = size_.fetch_add(n, std::memory_order_relaxed);
   if (before + n > kPositions) {
@@ -259,7 +259,8 @@ Status LevelDbTier::Put(Span<const Key> keys, Span<const std::byte> rows, Span<P
     const Status status = PutChunk(keys, rows, first, std::min(first + step, n), positions, &added);
     if (!status.ok()) {
       size_.fetch_sub(n, std::memory_order_relaxed);
-      Delete(std::move(added));  // also what failed: LevelDB's log may hold it
+      std::lock_guard<std::mutex> lock(mu_);
+      kept_.insert(kept_.end(), added.begin(), added.end());  // also what failed: LevelDB's log may hold it
       return status;
     }
   }
@@ -267,48 +268,47 @@ Status LevelDbTier::Put(Span<const Key> keys, Span<const std::byte> rows, Span<P
 }
 
 void LevelDbTier::Remove(Span<const Key> keys, Span<const Position> positions) {
-  std::vector<RowKey> row_keys(keys.size());
-  for (size_t i = 0; i < keys.size(); ++i) leveldb_format::EncodeRowKey(keys[i], positions[i], row_keys[i].data());
+  if (keys.empty()) return;
   size_.fetch_sub(keys.size(), std::memory_order_relaxed);
-  Delete(std::move(row_keys));
+  std::lock_guard<std::mutex> lock(mu_);
+  const size_t before = kept_.size();
+  kept_.resize(before + keys.size());
+  for (size_t i = 0; i < keys.size(); ++i) leveldb_format::EncodeRowKey(keys[i], positions[i], kept_[before + i].data());
+  const Status status = Write(nullptr);
+  (void)status;  // then they are kept, and the next Put or Flush says so
 }
 
-void LevelDbTier::Delete(std::vector<RowKey> row_keys) {
-  if (row_keys.empty()) return;
-  leveldb::WriteBatch batch;
-  for (const RowKey& row_key : row_keys) batch.Delete(leveldb::Slice(row_key.data(), row_key.size()));
-  if (Write(&batch).ok()) return;
-  std::lock_guard<std::mutex> lock(mu_);
-  kept_.insert(kept_.end(), row_keys.begin(), row_keys.end());
-  has_kept_.store(true, std::memory_order_relaxed);
-}
-
-Status LevelDbTier::DeleteKept() {
-  if (!has_kept_.load(std::memory_order_relaxed)) return OkStatus();
-  std::lock_guard<std::mutex> lock(mu_);
-  leveldb::WriteBatch batch;
-  for (const RowKey& row_key : kept_) batch.Delete(leveldb::Slice(row_key.data(), row_key.size()));
-  EV_RETURN_IF_ERROR(Write(&batch));
-  kept_.clear();
-  has_kept_.store(false, std::memory_order_relaxed);
-  return OkStatus();
+Status LevelDbTier::StartNewLog() {
+  // No batch: LevelDB's own way to have its memory written out.
+  return FromLevelDb(db_->Write(leveldb::WriteOptions(), nullptr), Where() + ": start a new log");
 }
 
 Status LevelDbTier::Write(leveldb::WriteBatch* batch) {
-  return FromLevelDb(db_->Write(leveldb::WriteOptions(), batch), Where() + ": write");
+  if (log_is_torn_) {
+    EV_RETURN_IF_ERROR(StartNewLog());
+    log_is_torn_ = false;
+  }
+  if (!kept_.empty()) {
+    leveldb::WriteBatch deletions;
+    for (const RowKey& row_key : kept_) deletions.Delete(leveldb::Slice(row_key.data(), row_key.size()));
+    const leveldb::Status status = db_->Write(leveldb::WriteOptions(), &deletions);
+    log_is_torn_ = !status.ok();
+    EV_RETURN_IF_ERROR(FromLevelDb(status, Where() + ": remove rows"));
+    kept_.clear();
+  }
+  if (batch == nullptr) return OkStatus();
+  const leveldb::Status status = db_->Write(leveldb::WriteOptions(), batch);
+  log_is_torn_ = !status.ok();
+  return FromLevelDb(status, Where() + ": write");
 }
 
 Status LevelDbTier::Flush() {
-  EV_RETURN_IF_ERROR(DeleteKept());
-  // A synced write makes the newest log durable, not one that LevelDB has just left for it.  A compaction of the format key
-  // alone writes out what is in memory first, and a file it writes is synced.
-  const leveldb::Slice format = FormatKey();
-  db_->CompactRange(&format, &format);
-  // CompactRange has no result; a write has, also when it writes nothing.
-  leveldb::WriteOptions synced;
-  synced.sync = true;
-  leveldb::WriteBatch nothing;
-  return FromLevelDb(db_->Write(synced, &nothing), Where() + ": flush");
+  std::lock_guard<std::mutex> lock(mu_);
+  EV_RETURN_IF_ERROR(Write(nullptr));
+  // A synced write would make the newest log durable, not one that LevelDB has just left for it.  The second call waits
+  // until what the first one handed over stands in a file, which LevelDB syncs.
+  EV_RETURN_IF_ERROR(StartNewLog());
+  return StartNewLog();
 }
 
 size_t LevelDbTier::bytes() const {

@@ -9,9 +9,10 @@
 //              process.
 // Memory:      one block cache for all tiers of the process; write buffers shrink as tiers become many (WriteBufferGrant).
 // Durability:  a row that was put before a Flush() that returned OK survives a power cut; one put later may be lost, never
-//              torn.  A row removed later than that may be back after a crash: its position is then given still.
-// Failures:    a write that failed in LevelDB fails all later ones until the database is opened anew; rows stay readable.
-//              A Remove() that cannot be written is kept, and comes before the next Put() or Flush(), which fails with it.
+//              torn.  A row removed later than that may be back after a crash, at the position it had.
+// Failures:    after a write that failed nothing is added to LevelDB's log, whose end may be torn: the next Put(), Remove() or
+//              Flush() starts a new one.  Where a compaction failed, LevelDB refuses all writes until the database is opened
+//              anew.  Rows stay readable throughout.  A Remove() that cannot be written is kept for the next write.
 #pragma once
 
 #include <array>
@@ -115,10 +116,11 @@ class LevelDbTier final : public Tier {
   // Writes rows [first, last) of a Put; their keys go into `added` even if it fails.
   Status PutChunk(Span<const Key> keys, Span<const std::byte> rows, size_t first, size_t last, Span<Position> positions,
                   std::vector<RowKey>* added);
-  // Deletes them now, or keeps them for the next write.
-  void Delete(std::vector<RowKey> row_keys);
-  Status DeleteKept();
+  // All writes come through here: a new log first if the last write failed, then deletions that were kept, then `batch`.
+  // Requires: mu_ is held.
   Status Write(leveldb::WriteBatch* batch);
+  // LevelDB starts a new log and hands what is in memory to its thread, when that has written out what it had before.
+  Status StartNewLog();
   std::string Where() const { return "leveldb tier " + path_; }
 
   // Constant after Open.
@@ -130,12 +132,12 @@ class LevelDbTier final : public Tier {
   std::unique_ptr<leveldb::Cache> own_cache_;
   std::unique_ptr<leveldb::DB> db_;  // after what it uses, so that it goes first
 
-  std::atomic<uint64_t> next_{0};     // rows ever put, the position of the next one modulo the number of positions
-  std::atomic<size_t> size_{0};       // relaxed: a count, it orders nothing
-  std::atomic<bool> has_kept_{false};  // kept_ is not empty; relaxed: a write that misses it leaves it to the next one
+  std::atomic<uint64_t> next_{0};  // rows ever put, the position of the next one modulo the number of positions
+  std::atomic<size_t> size_{0};    // relaxed: a count, it orders nothing
 
-  std::mutex mu_;
-  std::vector<RowKey> kept_;  // guarded by mu_; deletions that could not be written
+  std::mutex mu_;             // LevelDB orders writers anyway
+  bool log_is_torn_ = false;  // guarded by mu_; the last write failed
+  std::vector<RowKey> kept_;  // guarded by mu_; deletions that are not written yet
 };
 
 }  // namespace ev
