@@ -47,6 +47,9 @@ class SmallDisk {
   bool mounted() const { return why_.empty(); }
   const std::string& why() const { return why_; }  // why it is not
   const std::string& path() const { return dir_.path(); }
+  bool Resize(size_t bytes) {
+    return mount("none", path().c_str(), "tmpfs", MS_REMOUNT, ("size=" + std::to_string(bytes)).c_str()) == 0;
+  }
   bool MakeReadOnly() { return mount("none", path().c_str(), "tmpfs", MS_REMOUNT | MS_RDONLY, nullptr) == 0; }
 
  private:
