@@ -53,6 +53,8 @@ if [ -n "$tensorflow" ] && [ "$(installed_tensorflow)" != "$tensorflow" ]; then
   check_python "$venv/bin/python"
   requirements=("tensorflow-cpu==$tensorflow")
   case "$tensorflow" in
+    # These hold NumPy below 2, and newer Arrows want NumPy 2 without saying so.
+    2.15.* | 2.16.* | 2.17.*) requirements+=("pyarrow<22") ;;
     # protobuf 7 dropped an argument that 2.20.0 still passes: Estimators and MonitoredSession fail.
     2.20.*) requirements+=("protobuf>=6.31,<7") ;;
   esac

@@ -2,7 +2,7 @@
 # Installs the Debian packages that a step needs and this machine lacks.  Where nothing is missing it changes nothing and
 # takes a fraction of a second; where it may not install, it says what to install and fails.
 #
-# Usage: [PYTHON=python3] scripts/system_packages.sh build|test|bench|lint...
+# Usage: [PYTHON=python3] scripts/system_packages.sh build|test|lint...
 set -euo pipefail
 
 python="${PYTHON:-python3}"
@@ -36,9 +36,8 @@ for step in "$@"; do
       need libgtest-dev has_header gtest/gtest.h
       need libgmock-dev has_header gmock/gmock.h
       ;;
-    bench) need libbenchmark-dev has_header benchmark/benchmark.h ;;
     lint) need clang-tidy has_program clang-tidy ;;
-    *) echo "system_packages.sh: expected build, test, bench or lint, received '$step'" >&2; exit 2 ;;
+    *) echo "system_packages.sh: expected build, test or lint, received '$step'" >&2; exit 2 ;;
   esac
 done
 

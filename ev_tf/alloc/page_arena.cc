@@ -19,7 +19,7 @@ Status PageArena::Allocate(char** page) {
   std::lock_guard<std::mutex> lock(mu_);
   while (!open_.empty()) {
     auto it = chunks_.find(open_.back());
-    if (it != chunks_.end() && it->second.free_pages != 0) break;
+    if (it != chunks_.end()) break;
     open_.pop_back();
   }
   if (open_.empty()) {
@@ -33,6 +33,7 @@ Status PageArena::Allocate(char** page) {
   Chunk& chunk = chunks_[open_.back()];
   const int index = __builtin_ctzll(chunk.free_pages);
   chunk.free_pages &= chunk.free_pages - 1;
+  if (chunk.free_pages == 0) open_.pop_back();  // Free opens it again: an address stands there once
   *page = chunk.memory.data() + static_cast<size_t>(index) * kPageBytes;
   return OkStatus();
 }

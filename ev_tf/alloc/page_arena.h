@@ -38,7 +38,7 @@ class PageArena {
 
   mutable std::mutex mu_;
   std::unordered_map<uintptr_t, Chunk> chunks_;  // guarded by mu_; by address
-  std::vector<uintptr_t> open_;                  // guarded by mu_; chunks that may have a free page, stale ones possible
+  std::vector<uintptr_t> open_;                  // guarded by mu_; chunks that have a free page, and some that are gone
 };
 
 }  // namespace ev

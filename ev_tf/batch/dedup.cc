@@ -16,7 +16,7 @@ void StripeDedup::Reserve(size_t n) {
     table_.assign(std::max(slots, table_.size()), Slot{0, 0, 0});
     run_ = 0;
   }
-  if (keys_.size() < n) {
+  if (keys_.size() < n || starts_.empty()) {  // starts_ has its two ends even for no keys
     keys_.resize(n);
     indices_.resize(n);
     positions_.resize(n);

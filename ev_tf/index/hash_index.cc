@@ -187,7 +187,8 @@ bool HashIndex::FindKeyAt(uint32_t place, Location location, Key* key) const {
     for (int j = 0; j < kLineKeys; ++j) {
       if (line->location(j) != location) continue;
       *key = line->key(j);
-      return true;
+      // An entry that is being appended has its location before its key.
+      if (*key != view->segment->filler) return true;
     }
     if (!line->overflowed()) return false;
   }

@@ -148,15 +148,16 @@ void HashIndex::Scan(Visitor&& visit) const {
   uint64_t hash = 0;
   for (;;) {
     const View* view = FindView(hash);
+    const Segment* segment = view->segment;
     for (uint32_t i = 0; i < view->lines; ++i) {
       const Line* line = view->line(i);
       for (int j = 0; j < kLineKeys; ++j) {
         const Key key = line->key(j);
         const Location location = line->location(j);
-        if (location != kNoLocation) visit(key, location);
+        // An entry that is being appended has a location beside the filler for a moment: it is not live yet.
+        if (location != kNoLocation && key != segment->filler) visit(key, location);
       }
     }
-    const Segment* segment = view->segment;
     const uint64_t next = (segment->prefix + 1) << (64 - segment->depth);
     if (next == 0) return;
     hash = next;

@@ -263,7 +263,12 @@ Status EmbeddingVariable::Impl::LookupTier(Span<const Key> keys, Span<int32_t> t
 Status EmbeddingVariable::Impl::CheckSlots(Span<const SlotSpec> slots, bool* missing) const {
   const RowLayout& layout = store_.layout();
   *missing = false;
-  for (const SlotSpec& slot : slots) {
+  for (size_t i = 0; i < slots.size(); ++i) {
+    const SlotSpec& slot = slots[i];
+    for (size_t before = 0; before < i; ++before) {
+      if (slots[before].name != slot.name) continue;
+      return InvalidArgument(options_.name + ": slot '" + slot.name + "': expected once, found twice");
+    }
     const int at = layout.FindSlot(slot.name);
     if (at < 0) {
       *missing = true;
@@ -301,6 +306,11 @@ Status EmbeddingVariable::Impl::Apply(const UpdateRule& rule, Span<const SlotSpe
   if (grads.size() != keys.size() * dim) return SizeMismatch(options_.name, "grads", keys.size() * dim, grads.size());
   if (slots.size() != static_cast<size_t>(rule.slots)) {
     return SizeMismatch(options_.name, "slots", static_cast<size_t>(rule.slots), slots.size());
+  }
+  for (const SlotSpec& slot : slots) {  // a rule writes as many floats to each slot as to the value
+    if (slot.dim == options_.dim) continue;
+    return InvalidArgument(options_.name + ": slot '" + slot.name + "': expected dim " + std::to_string(dim) +
+                           ", found " + std::to_string(slot.dim));
   }
   if (keys.size() > std::numeric_limits<uint32_t>::max()) {
     return InvalidArgument(options_.name + ": keys: expected fewer than 2^32, found " + std::to_string(keys.size()));

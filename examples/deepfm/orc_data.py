@@ -98,11 +98,17 @@ class Part:
         continue
       whole = pa.concat_tables(held)
       while held_rows >= window_rows:
-        yield to_window(whole.slice(whole.num_rows - held_rows, window_rows))
+        yield self._window(whole.slice(whole.num_rows - held_rows, window_rows))
         held_rows -= window_rows
       held = [whole.slice(whole.num_rows - held_rows)]
     if held_rows:
-      yield to_window(pa.concat_tables(held))
+      yield self._window(pa.concat_tables(held))
+
+  def _window(self, table):
+    try:
+      return to_window(table)
+    except DataError as error:
+      raise DataError(f"{self.files[0].parent}: {error}") from error
 
   def _stripes(self):
     """Yields the rows as tables, one ORC stripe at a time, so that a file need not fit in memory."""

@@ -61,7 +61,7 @@ def parser():
   training.add_argument("--weight-decay", type=float, default=1e-2, help="times the learning rate, per step")
   training.add_argument("--evaluations", type=positive(int), default=4, help="per epoch")
   training.add_argument("--seed", type=int, default=0)
-  training.add_argument("--threads", type=positive(int), default=os.cpu_count(), help="TensorFlow's threads")
+  training.add_argument("--threads", type=positive(int), help="TensorFlow's threads; one per core if not given")
   training.add_argument("--json", type=Path, metavar="FILE", help="also write the results here")
   keep = p.add_argument_group("saving")
   keep.add_argument("--save", type=Path, metavar="DIR", help="keep the two newest checkpoints here")
@@ -134,8 +134,9 @@ def main(argv=None):
   from synthetic import best_auc
   from training import Settings
 
-  tf.config.threading.set_intra_op_parallelism_threads(args.threads)
-  tf.config.threading.set_inter_op_parallelism_threads(args.threads)
+  if args.threads:
+    tf.config.threading.set_intra_op_parallelism_threads(args.threads)
+    tf.config.threading.set_inter_op_parallelism_threads(args.threads)
   try:
     path = data_path(args)
     train, held_out = orc_data.find_parts(path, args.held_out)

@@ -181,7 +181,7 @@ class Run:
     if other:
       raise DataError(f"{path}: saved by a run with other settings: {'; '.join(other)}.")
     self.checkpoint.restore(path).assert_existing_objects_matched()
-    self.epoch, self.batch = state["epoch"], state["batch"]
+    self.epoch, self.batch = divmod(state["epoch"] * self.batches_per_epoch + state["batch"], self.batches_per_epoch)
     self.history = [Result(**line) for line in state["history"]]
     self.metrics.counts, self.metrics.loss_sum = self._counts.numpy(), state["loss_sum"]
 

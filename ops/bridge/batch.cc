@@ -31,7 +31,8 @@ absl::Status ReadScalar(OpKernelContext* ctx, int index, const char* what, int64
 }
 
 absl::Status CheckMatrix(const Tensor& tensor, const char* what, int64_t rows, int64_t columns) {
-  if (tensor.dims() == 2 && (rows < 0 || tensor.dim_size(0) == rows) && (columns < 0 || tensor.dim_size(1) == columns)) {
+  if (tensor.dims() == 2 && (rows < 0 || tensor.dim_size(0) == rows) &&
+      (columns < 0 || tensor.dim_size(1) == columns)) {
     return absl::OkStatus();
   }
   return absl::InvalidArgumentError(absl::StrCat(what, ": expected shape [", SizeOrAny(rows), ",", SizeOrAny(columns),

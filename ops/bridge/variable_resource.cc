@@ -21,9 +21,9 @@ namespace {
 absl::Status FindHandle(OpKernelContext* ctx, int index, const ResourceHandle** handle) {
   const Tensor& tensor = ctx->input(index);
   if (tensor.dtype() != tensorflow::DT_RESOURCE || tensor.NumElements() != 1) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "input ", index, ": expected the handle of one embedding variable, found a tensor of ", tensor.NumElements(),
-        " elements"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("input ", index, ": expected the handle of one embedding variable, found a tensor of ",
+                     tensor.NumElements(), " elements"));
   }
   *handle = &tensor.flat<ResourceHandle>()(0);
   return absl::OkStatus();
@@ -44,9 +44,10 @@ absl::Status GetVariable(OpKernelContext* ctx, int index, Variable* variable) {
   tensorflow::core::RefCountPtr<VariableResource> resource;
   const absl::Status status = tensorflow::LookupResource(ctx, *handle, &resource);
   if (absl::IsNotFound(status)) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        "EmbeddingVariable '", handle->name(), "' is not initialized: run its initializer first, for example "
-        "session.run(tf.compat.v1.global_variables_initializer()), or restore a checkpoint"));
+    return absl::FailedPreconditionError(
+        absl::StrCat("EmbeddingVariable '", handle->name(),
+                     "' is not initialized: run its initializer first, for example "
+                     "session.run(tf.compat.v1.global_variables_initializer()), or restore a checkpoint"));
   }
   TF_RETURN_IF_ERROR(status);
   *variable = resource->variable();
@@ -56,8 +57,9 @@ absl::Status GetVariable(OpKernelContext* ctx, int index, Variable* variable) {
 absl::Status GetVariable(OpKernelContext* ctx, int index, int64_t dim, Variable* variable) {
   TF_RETURN_IF_ERROR(GetVariable(ctx, index, variable));
   if ((*variable)->dim() == dim) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat("EmbeddingVariable '", (*variable)->options().name, "': dim: expected ",
-                                                 dim, " by this op, found ", (*variable)->dim(), " in the variable"));
+  return absl::InvalidArgumentError(absl::StrCat("EmbeddingVariable '", (*variable)->options().name,
+                                                 "': dim: expected ", dim, " by this op, found ", (*variable)->dim(),
+                                                 " in the variable"));
 }
 
 }  // namespace ev::bridge

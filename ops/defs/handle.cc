@@ -27,7 +27,10 @@ REGISTER_OP("EvHandleOp")
       ShapeHandle shape;
       TF_RETURN_IF_ERROR(c->MakeShapeFromPartialTensorShape(declared, &shape));
       TF_RETURN_IF_ERROR(c->Merge(shape, c->MakeShape({c->UnknownDim(), c->MakeDim(dim)}), &shape));
-      c->set_output_handle_shapes_and_types(0, std::vector<ShapeAndType>{{shape, tensorflow::DT_FLOAT}});
+      // What TensorFlow makes of the handle's shape is the gradient of a branch that was not taken: zeros of that shape.
+      // A table that nobody read has a gradient without rows.
+      c->set_output_handle_shapes_and_types(
+          0, std::vector<ShapeAndType>{{c->MakeShape({c->MakeDim(0), c->MakeDim(dim)}), tensorflow::DT_FLOAT}});
       return absl::OkStatus();
     })
     .Doc(R"doc(

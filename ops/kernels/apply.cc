@@ -19,9 +19,10 @@ ApplyOp::ApplyOp(OpKernelConstruction* ctx, int slots, int grad_input) : OpKerne
   std::vector<float> initial_values;
   OP_REQUIRES_OK(ctx, ctx->GetAttr("slot_names", &names));
   OP_REQUIRES_OK(ctx, ctx->GetAttr("slot_initial_values", &initial_values));
-  OP_REQUIRES(ctx, names.size() == static_cast<size_t>(slots) && initial_values.size() == names.size(),
-              absl::InvalidArgumentError(absl::StrCat("slot_names and slot_initial_values: expected ", slots,
-                                                      " of each, found ", names.size(), " and ", initial_values.size())));
+  OP_REQUIRES(
+      ctx, names.size() == static_cast<size_t>(slots) && initial_values.size() == names.size(),
+      absl::InvalidArgumentError(absl::StrCat("slot_names and slot_initial_values: expected ", slots,
+                                              " of each, found ", names.size(), " and ", initial_values.size())));
   for (int i = 0; i < slots; ++i) {
     OP_REQUIRES(ctx, std::isfinite(initial_values[i]),
                 absl::InvalidArgumentError(absl::StrCat("slot_initial_values: expected finite numbers, found ",
@@ -81,8 +82,8 @@ const char* Describe(Range range) {
 absl::Status ReadHyper(OpKernelContext* ctx, int index, const char* what, Range range, float* value) {
   TF_RETURN_IF_ERROR(bridge::ReadScalar(ctx, index, what, value));
   if (InRange(*value, range)) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat(what, ": expected ", Describe(range), ", found ", *value,
-                                                 "; no row was changed"));
+  return absl::InvalidArgumentError(
+      absl::StrCat(what, ": expected ", Describe(range), ", found ", *value, "; no row was changed"));
 }
 
 }  // namespace ev::kernels

@@ -47,6 +47,6 @@ absl::Status ReadHyper(tensorflow::OpKernelContext* ctx, int index, const char* 
 }  // namespace ev::kernels
 
 // Registers `Kernel` for `Op` with both key types.
-#define EV_REGISTER_KEYED_KERNEL(Op, Kernel)                                                               \
+#define EV_REGISTER_KEYED_KERNEL(Op, Kernel)                                                                \
   REGISTER_KERNEL_BUILDER(Name(Op).Device(tensorflow::DEVICE_CPU).TypeConstraint<int32_t>("Tkey"), Kernel); \
   REGISTER_KERNEL_BUILDER(Name(Op).Device(tensorflow::DEVICE_CPU).TypeConstraint<int64_t>("Tkey"), Kernel)

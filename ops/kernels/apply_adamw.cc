@@ -13,7 +13,8 @@ class ApplyAdamWOp final : public ApplyOp {
   enum Input { kLr = kFirstHyper, kBeta1, kBeta2, kEpsilon, kBeta1Power, kBeta2Power, kWeightDecay, kGrad };
 
   absl::Status MakeRule(tensorflow::OpKernelContext* ctx, UpdateRule* rule) const override {
-    float lr = 0.0f, beta1 = 0.0f, beta2 = 0.0f, epsilon = 0.0f, beta1_power = 0.0f, beta2_power = 0.0f, weight_decay = 0.0f;
+    float lr = 0.0f, beta1 = 0.0f, beta2 = 0.0f, epsilon = 0.0f, beta1_power = 0.0f, beta2_power = 0.0f,
+          weight_decay = 0.0f;
     TF_RETURN_IF_ERROR(ReadHyper(ctx, kLr, "learning rate", Range::kNonNegative, &lr));
     TF_RETURN_IF_ERROR(ReadHyper(ctx, kBeta1, "beta1", Range::kBelowOne, &beta1));
     TF_RETURN_IF_ERROR(ReadHyper(ctx, kBeta2, "beta2", Range::kBelowOne, &beta2));

@@ -20,14 +20,15 @@ class HandleOp final : public tensorflow::OpKernel {
     std::string container, shared_name;
     OP_REQUIRES_OK(ctx, ctx->GetAttr("container", &container));
     OP_REQUIRES_OK(ctx, ctx->GetAttr("shared_name", &shared_name));
-    tensorflow::PartialTensorShape shape;
-    OP_REQUIRES_OK(ctx, ctx->GetAttr("shape", &shape));
+    int64_t dim = 0;
+    OP_REQUIRES_OK(ctx, ctx->GetAttr("dim", &dim));
     tensorflow::AllocatorAttributes on_host;
     on_host.set_on_host(true);
     OP_REQUIRES_OK(ctx, ctx->allocate_temp(tensorflow::DT_RESOURCE, tensorflow::TensorShape({}), &handle_, on_host));
     handle_.scalar<ResourceHandle>()() = tensorflow::MakeResourceHandle<bridge::VariableResource>(
         ctx, container, shared_name.empty() ? std::string(name()) : shared_name,
-        std::vector<tensorflow::DtypeAndPartialTensorShape>{{tensorflow::DT_FLOAT, shape}});
+        std::vector<tensorflow::DtypeAndPartialTensorShape>{
+            {tensorflow::DT_FLOAT, tensorflow::PartialTensorShape({0, dim})}});
   }
 
   void Compute(OpKernelContext* ctx) override { ctx->set_output(0, handle_); }

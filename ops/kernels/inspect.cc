@@ -55,10 +55,10 @@ absl::Status ReadMeta(OpKernelContext* ctx, Meta which, int64_t missing) {
   TF_RETURN_IF_ERROR(bridge::GetVariable(ctx, kHandleInput, &variable));
   const bool frequency = which == Meta::kFrequency;
   if (!(frequency ? variable->options().record_frequency : variable->options().record_version)) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("EmbeddingVariable '", variable->options().name, "': ", frequency ? "frequencies" : "versions",
-                     " are not recorded; create it with EmbeddingVariableOption(",
-                     frequency ? "record_frequency" : "record_version", "=True)"));
+    return absl::FailedPreconditionError(absl::StrCat("EmbeddingVariable '", variable->options().name,
+                                                      "': ", frequency ? "frequencies" : "versions",
+                                                      " are not recorded; create it with EmbeddingVariableOption(",
+                                                      frequency ? "record_frequency" : "record_version", "=True)"));
   }
   const Tensor& keys = ctx->input(kKeysInput);
   Tensor* output = nullptr;

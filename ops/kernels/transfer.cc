@@ -37,9 +37,7 @@ class ExportOp final : public tensorflow::OpKernel {
 
  private:
   enum Input { kHandle };
-  enum Output {
-    kKeys, kValues, kSlots, kSlotNames, kSlotDims, kSlotInitials, kFrequencies, kVersions, kDefaultRows
-  };
+  enum Output { kKeys, kValues, kSlots, kSlotNames, kSlotDims, kSlotInitials, kFrequencies, kVersions, kDefaultRows };
 
   // The rows of a moment, in tensors that have one entry a key.
   struct Rows {
@@ -69,8 +67,8 @@ class ExportOp final : public tensorflow::OpKernel {
     TF_RETURN_IF_ERROR(SetSlotLayout(ctx, slots));
     const Span<const float> default_rows = variable->default_rows();
     Tensor* output = nullptr;
-    TF_RETURN_IF_ERROR(
-        ctx->allocate_output(kDefaultRows, TensorShape({static_cast<int64_t>(default_rows.size()) / dim_, dim_}), &output));
+    TF_RETURN_IF_ERROR(ctx->allocate_output(
+        kDefaultRows, TensorShape({static_cast<int64_t>(default_rows.size()) / dim_, dim_}), &output));
     std::copy(default_rows.begin(), default_rows.end(), output->flat<float>().data());
     return absl::OkStatus();
   }
@@ -173,7 +171,16 @@ class ImportOp final : public tensorflow::OpKernel {
 
  private:
   enum Input {
-    kHandle, kKeys, kValues, kSlots, kSlotNames, kSlotDims, kSlotInitials, kFrequencies, kVersions, kDefaultRows
+    kHandle,
+    kKeys,
+    kValues,
+    kSlots,
+    kSlotNames,
+    kSlotDims,
+    kSlotInitials,
+    kFrequencies,
+    kVersions,
+    kDefaultRows
   };
 
   // Builds the whole table aside and puts it in place last: an error leaves what was there.
@@ -189,8 +196,8 @@ class ImportOp final : public tensorflow::OpKernel {
           absl::StrCat("EmbeddingVariable '", options.name, "' cannot take this content: ", checked.message()));
     }
     std::unique_ptr<EmbeddingVariable> created;
-    TF_RETURN_IF_ERROR(bridge::ToTf(
-        EmbeddingVariable::Create(options, bridge::AsSpan<float>(ctx->input(kDefaultRows)), &created)));
+    TF_RETURN_IF_ERROR(
+        bridge::ToTf(EmbeddingVariable::Create(options, bridge::AsSpan<float>(ctx->input(kDefaultRows)), &created)));
     TF_RETURN_IF_ERROR(WriteRows(ctx, slots, created.get()));
 
     const bridge::Variable variable = std::move(created);
@@ -241,8 +248,8 @@ class ImportOp final : public tensorflow::OpKernel {
       slot.dim = ctx->input(kSlotDims).flat<int64_t>()(i);
       slot.initial = ctx->input(kSlotInitials).flat<float>()(i);
       if (slot.dim < 1 || slot.dim > options_.dim) {
-        return absl::InvalidArgumentError(absl::StrCat("slot '", slot.name, "': dim: expected 1 to ", options_.dim,
-                                                       ", found ", slot.dim));
+        return absl::InvalidArgumentError(
+            absl::StrCat("slot '", slot.name, "': dim: expected 1 to ", options_.dim, ", found ", slot.dim));
       }
       slots->push_back(std::move(slot));
     }

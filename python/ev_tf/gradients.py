@@ -5,9 +5,9 @@ from tensorflow.python.ops import array_ops
 
 from ev_tf import patches
 
-# First dimension of a gradient's dense shape. A table has no rows to count, and a shape that no memory can hold keeps
-# every caller from making the gradient dense unnoticed.
-UNBOUNDED_ROWS = dtypes.int64.max
+# First dimension of a gradient's dense shape. A table has no rows to count, and no tensor can have this many: making the
+# gradient dense unnoticed fails. int32, as in the gradient of a branch of tf.cond that was not taken.
+NO_DENSE_ROWS = -1
 
 
 @ops.RegisterGradient("EvGather")
@@ -17,5 +17,5 @@ def _gather_gradient(op, grad):
   keys = array_ops.reshape(op.inputs[1], [-1])
   dim = op.get_attr("dim")
   values = array_ops.reshape(grad, [-1, dim])
-  dense_shape = constant_op.constant([UNBOUNDED_ROWS, dim], dtypes.int64)
+  dense_shape = constant_op.constant([NO_DENSE_ROWS, dim], dtypes.int32)
   return [indexed_slices.IndexedSlices(values, keys, dense_shape), None]

@@ -1,7 +1,8 @@
 """An embedding variable in several parts, e.g. one on each parameter server, that reads like one."""
 
 from tensorflow.python.framework import dtypes, ops
-from tensorflow.python.ops import array_ops, data_flow_ops, math_ops, resource_variable_ops, variables
+from tensorflow.python.ops import array_ops, control_flow_ops, data_flow_ops, math_ops, resource_variable_ops, variables
+from tensorflow.python.training.saving import saveable_object
 
 from ev_tf import variable as variable_lib
 
@@ -26,7 +27,7 @@ def route(ids, parts):
 
 
 class PartitionedEmbeddingVariable(variable_lib.CheckpointNode, variable_lib.NoDenseValue,
-                                   resource_variable_ops.ResourceVariable):
+                                   resource_variable_ops.ResourceVariable, saveable_object.SaveableObject):
   """The front of a partitioned variable: what get_embedding_variable gives when a partitioner is set.
 
   Lookups take it like one variable. The parts, EmbeddingVariables in `list(variable)`, are what collections, Savers and
@@ -84,6 +85,20 @@ class PartitionedEmbeddingVariable(variable_lib.CheckpointNode, variable_lib.NoD
 
   def _checkpoint_children(self):
     return {f"part_{i}": part for i, part in enumerate(self._parts)}
+
+  # A Saver finds the parts in the collections; one that is given the front saves them under the same names.
+
+  optional_restore = False
+
+  @property
+  def specs(self):
+    return [spec for part in self._parts for spec in part.specs]
+
+  def restore(self, restored_tensors, restored_shapes):
+    del restored_shapes
+    size = len(restored_tensors) // len(self)
+    return control_flow_ops.group(*(
+        part.restore(restored_tensors[i * size:(i + 1) * size], None) for i, part in enumerate(self._parts)))
 
   @property
   def dim(self):

@@ -12,7 +12,6 @@ import functools
 import importlib
 import sys
 import threading
-from typing import Callable
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +54,8 @@ def _keras2(package):
       Patch(old, "OptimizerV2", "add_slot", f"{rules}:wrap_add_slot", "makes dense slots", "2"),
       Patch(old, "OptimizerV2", "_resource_apply_sparse_duplicate_indices", f"{rules}:wrap_apply_sparse",
             "updates dense slots", "2"),
+      Patch(f"{package}.src.optimizers.legacy.gradient_descent", "SGD", "_resource_apply_sparse_duplicate_indices",
+            f"{rules}:wrap_apply_sparse", "has a scatter of its own", "2"),
   )
 
 
@@ -72,6 +73,8 @@ PATCHES = (
           "updates by assign", "3"),
     Patch(_KERAS3, "TFOptimizer", "_apply_weight_decay", "ev_tf.optimizers.keras3:wrap_weight_decay",
           "multiplies the whole table", "3"),
+    Patch(_KERAS3, "TFOptimizer", "_backend_apply_gradients", "ev_tf.optimizers.keras3:wrap_apply_gradients",
+          "does not tell _clip_gradients whose gradients they are", "3"),
     Patch(_KERAS3, "TFOptimizer", "_clip_gradients", "ev_tf.optimizers.keras3:wrap_clip_gradients",
           "makes the gradient dense", "3"),
     *_keras2("keras"),

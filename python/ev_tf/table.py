@@ -42,11 +42,13 @@ def make_handle(spec, shared_name, name=None):
   handle = raw_ops.ev_handle_op(dim=spec.dim, shape=shape, dtype=dtypes.float32, key_dtype=spec.key_dtype,
                                 shared_name=shared_name, name=name)
   if isinstance(handle, ops.EagerTensor):
-    handle._handle_data = _handle_data(shape)  # pylint: disable=protected-access
+    handle._handle_data = _handle_data(spec.dim)  # pylint: disable=protected-access
   return handle
 
 
-def _handle_data(shape):
+def _handle_data(dim):
+  """What the shape function of EvHandleOp says of a handle in a graph: see there."""
+  shape = tensor_shape.TensorShape([0, dim])
   data = cpp_shape_inference_pb2.CppShapeInferenceResult.HandleData()
   data.is_set = True
   data.shape_and_type.append(cpp_shape_inference_pb2.CppShapeInferenceResult.HandleShapeAndType(

@@ -6,13 +6,23 @@ import weakref
 from tensorflow.python.distribute import distribute_lib
 from tensorflow.python.eager import context
 from tensorflow.python.framework import dtypes, ops, tensor_shape
-from tensorflow.python.ops import (array_ops, array_ops_stack, control_flow_ops, gen_resource_variable_ops, math_ops,
-                                   resource_variable_ops, variables)
+from tensorflow.python.ops import (
+  array_ops,
+  array_ops_stack,
+  control_flow_ops,
+  gen_resource_variable_ops,
+  math_ops,
+  resource_variable_ops,
+  variables,
+)
 from tensorflow.python.trackable import base as trackable
 
-from ev_tf import gradients  # noqa: F401  pylint: disable=unused-import  (registers the gradient of a lookup)
+from ev_tf import (
+  gradients,  # noqa: F401  pylint: disable=unused-import  (registers the gradient of a lookup)
+  saver,
+  table,
+)
 from ev_tf import options as option_lib
-from ev_tf import saver, table
 from ev_tf._native import raw_ops
 
 ExportedRows = collections.namedtuple("ExportedRows", ["keys", "values", "versions", "frequencies"])

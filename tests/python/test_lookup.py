@@ -202,6 +202,47 @@ def test_gradients_are_slices_of_what_was_looked_up(make_ev):
   np.testing.assert_array_equal(gradient.values, np.full([4, 2], 2.0))
 
 
+@pytest.mark.parametrize("branches", ["cond", "switch_case"])
+def test_a_branch_that_is_not_taken_trains_nothing(make_ev, branches):
+  ev = make_ev(2, initializer=v1.zeros_initializer())
+  optimizer = v1.train.GradientDescentOptimizer(1.0)
+  look = lambda ids: lambda: tf.reduce_sum(tf.gather(ev, tf.constant(ids, tf.int64)))
+
+  @tf.function
+  def step(which):
+    with tf.GradientTape() as tape:
+      if branches == "cond":
+        loss = tf.cond(which > 0, look([7, 7]), lambda: tf.constant(0.0))
+      else:
+        loss = tf.switch_case(which, [lambda: tf.constant(0.0), look([7, 7]), look([-9])])
+    optimizer.apply_gradients([(tape.gradient(loss, ev), ev)])
+
+  step(tf.constant(0))
+  assert int(ev.size()) == 0
+  step(tf.constant(1))
+  assert ev.export().keys.numpy().tolist() == [7]
+  np.testing.assert_array_equal(tf.gather(ev, [7]).numpy(), [[-2.0, -2.0]])
+
+
+def test_a_branch_of_a_graph(graph):
+  ev = ev_tf.get_embedding_variable("e", 2, initializer=v1.zeros_initializer())
+  flag = v1.placeholder(tf.bool, [])
+  loss = tf.cond(flag, lambda: tf.reduce_sum(tf.gather(ev, tf.constant([7], tf.int64))), lambda: tf.constant(0.0))
+  train_op = v1.train.AdagradOptimizer(0.1).minimize(loss)
+  graph.initialize()
+  for value, size in ((False, 0), (True, 1), (False, 1)):
+    graph.run(train_op, {flag: value})
+    assert graph.run(ev.size()) == size
+
+
+def test_making_a_gradient_dense_fails(make_ev):
+  ev = make_ev(2)
+  with tf.GradientTape() as tape:
+    loss = tf.reduce_sum(tf.gather(ev, tf.constant([1], tf.int64)))
+  with pytest.raises((ValueError, tf.errors.InvalidArgumentError)):
+    tf.convert_to_tensor(tape.gradient(loss, ev))
+
+
 def test_frequency_version_remove_metrics(make_ev):
   ev = make_ev(2, ev_option=ev_tf.EmbeddingVariableOption(record_frequency=True, record_version=True))
   optimizer, step = v1.train.AdagradOptimizer(0.1), tf.Variable(40, dtype=tf.int64)
@@ -242,3 +283,17 @@ def test_what_is_not_recorded_is_an_error(make_ev):
     make_ev().get_frequency([1])
   with pytest.raises(ValueError, match="does not record versions: .*TF_RECORD_VERSION=1"):
     make_ev().get_version([1])
+
+
+@pytest.mark.slow
+def test_twenty_million_rows(make_ev):
+  ev = make_ev(2, initializer=v1.zeros_initializer())
+  optimizer = v1.train.GradientDescentOptimizer(1.0)
+  rows, batch = 20_000_000, 1_000_000
+  for start in range(0, rows, batch):
+    ids = tf.range(start, start + batch, dtype=tf.int64) * 1_000_003 - 7 * rows
+    gradient = tf.IndexedSlices(tf.repeat(tf.cast(ids % 1000, tf.float32)[:, tf.newaxis], 2, 1), ids)
+    optimizer.apply_gradients([(gradient, ev)])
+    assert int(ev.size()) == start + batch
+  ids = tf.constant(np.random.default_rng(0).integers(0, rows, 100_000)) * 1_000_003 - 7 * rows
+  np.testing.assert_array_equal(tf.gather(ev, ids).numpy()[:, 1], -(ids.numpy() % 1000).astype(np.float32))

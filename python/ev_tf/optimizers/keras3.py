@@ -148,21 +148,24 @@ def _sum_duplicates(gradient):
   return tf.IndexedSlices(values, ids, gradient.dense_shape)
 
 
+def wrap_apply_gradients(original):
+  def _backend_apply_gradients(self, grads, trainable_variables):
+    # _clip_gradients sees the gradients only.
+    self._ev_tf_of_tables = [as_embedding_variable(v) is not None for v in trainable_variables]
+    try:
+      return original(self, grads, trainable_variables)
+    finally:
+      del self._ev_tf_of_tables
+  return _backend_apply_gradients
+
+
 def wrap_clip_gradients(original):
   def _clip_gradients(self, grads):
-    grads = list(grads)
-    if not (self.clipnorm or self.global_clipnorm or self.clipvalue) or not any(_is_table_gradient(g) for g in grads):
+    of_tables = getattr(self, "_ev_tf_of_tables", ())
+    if not any(of_tables) or not (self.clipnorm or self.global_clipnorm or self.clipvalue):
       return original(self, grads)
-    grads = [_sum_duplicates(g) if _is_table_gradient(g) else g for g in grads]
-    clipped = original(self, [g.values if _is_table_gradient(g) else g for g in grads])
-    return [tf.IndexedSlices(c, g.indices, g.dense_shape) if _is_table_gradient(g) else c
-            for c, g in zip(clipped, grads)]
+    grads = [_sum_duplicates(g) if of_table else g for g, of_table in zip(grads, of_tables)]
+    clipped = original(self, [g.values if of_table else g for g, of_table in zip(grads, of_tables)])
+    return [tf.IndexedSlices(c, g.indices, g.dense_shape) if of_table else c
+            for c, g, of_table in zip(clipped, grads, of_tables)]
   return _clip_gradients
-
-
-def _is_table_gradient(gradient):
-  """Whether these are slices of a table, which have the dense shape that gradients.py gives them."""
-  if not isinstance(gradient, tf.IndexedSlices) or gradient.dense_shape is None:
-    return False
-  shape = tf.get_static_value(gradient.dense_shape)
-  return shape is not None and shape[0] == tf.int64.max

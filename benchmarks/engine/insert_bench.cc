@@ -1,0 +1,110 @@
+// Insert with growth: a table grows from nothing to --rows by batches of new keys, one Adagrad step each, and is told
+// nothing beforehand.  How long a batch takes, its worst one too, and what a row costs beyond its value and slot, at every
+// batch from 1 M rows up: by the engine's own count, and by the process's resident memory.
+//
+// Axes (default; a list sweeps):  --rows 10000000   --dims 64   --threads 2   --meta 0 (1: frequency and version)
+//                                 --batch 65536
+#include <algorithm>
+
+#include "benchmarks/engine/rows.h"
+#include "ev_tf/optim/adagrad.h"
+
+namespace ev::bench {
+namespace {
+
+constexpr int64_t kCountedFrom = 1000000;  // rows; below it fixed costs dominate
+
+struct Overhead {
+  double worst_counted = 0;   // bytes beyond value and slot, per row
+  double worst_resident = 0;
+  double last_counted = 0;
+  double last_resident = 0;
+
+  void See(const VariableMetrics& metrics, double ideal, int64_t resident) {
+    const auto rows = static_cast<double>(metrics.rows);
+    const auto counted = static_cast<double>(metrics.row_pool_bytes + metrics.index_bytes + metrics.meta_bytes);
+    last_counted = counted / rows - ideal;
+    last_resident = static_cast<double>(resident) / rows - ideal;
+    if (metrics.rows < kCountedFrom) return;
+    worst_counted = std::max(worst_counted, last_counted);
+    worst_resident = std::max(worst_resident, last_resident);
+  }
+};
+
+void Run(uint64_t rows, int64_t dim, int threads, bool meta, size_t batch) {
+  const std::vector<SlotSpec> slots = {{"accumulator", dim, 0.1f}};
+  const UpdateRule rule = Adagrad(0.01f, 0.0f);
+  const std::unique_ptr<Executor> executor = NewThreadPoolExecutor(threads);
+  const std::vector<float> grads(batch * static_cast<size_t>(dim), 1e-3f);
+  const std::vector<float> defaults(static_cast<size_t>(dim), 0.5f);
+  std::vector<Key> keys(batch);
+  const auto ideal = static_cast<double>(2 * dim * static_cast<int64_t>(sizeof(float)));
+
+  const int64_t before = ResidentBytes();
+  VariableOptions options;
+  options.name = "bench";
+  options.dim = dim;
+  options.record_frequency = options.record_version = meta;
+  std::unique_ptr<EmbeddingVariable> variable;
+  Check(EmbeddingVariable::Create(options, defaults, &variable));
+  std::vector<double> wall;
+  std::vector<double> cpu;
+  Overhead overhead;
+  const Contention contention;
+  for (uint64_t row = 0; row < rows; row += keys.size()) {
+    keys.resize(std::min<uint64_t>(batch, rows - row));
+    for (size_t i = 0; i < keys.size(); ++i) keys[i] = KeyOfRow(row + i);
+    const Span<const float> grad(grads.data(), keys.size() * static_cast<size_t>(dim));
+    const double cpu_start = CpuSeconds();
+    const double start = WallSeconds();
+    Check(variable->Apply(rule, slots, keys, grad, 1, *executor));
+    if (keys.size() == batch) {
+      wall.push_back(WallSeconds() - start);
+      cpu.push_back(CpuSeconds() - cpu_start);
+    }
+    overhead.See(variable->metrics(), ideal, ResidentBytes() - before);
+  }
+  const double other_cpu = contention.Read();
+  if (variable->size() != static_cast<int64_t>(rows)) Fail("the growth lost rows");
+  double seconds = 0;
+  for (const double s : wall) seconds += s;
+  JsonLine()
+      .Add("bench", "engine_insert")
+      .Add("rows", static_cast<int64_t>(rows))
+      .Add("dim", dim)
+      .Add("threads", static_cast<int64_t>(threads))
+      .Add("meta", static_cast<int64_t>(meta))
+      .Add("batch", static_cast<int64_t>(batch))
+      .Add("mean_per_s", static_cast<double>(batch * wall.size()) / seconds)
+      .Add("median_ms", Median(wall) * 1e3)
+      .Add("p99_ms", Quantile(wall, 0.99) * 1e3)
+      .Add("worst_ms", Quantile(wall, 1) * 1e3)
+      .Add("worst_to_median", Quantile(wall, 1) / Median(wall))
+      .Add("cpu_worst_to_median", Quantile(cpu, 1) / Median(cpu))
+      .Add("overhead_worst", overhead.worst_counted)
+      .Add("overhead_worst_resident", overhead.worst_resident)
+      .Add("overhead_end", overhead.last_counted)
+      .Add("overhead_end_resident", overhead.last_resident)
+      .Add("other_cpu", other_cpu);
+}
+
+}  // namespace
+}  // namespace ev::bench
+
+int main(int argc, char** argv) {
+  using namespace ev::bench;
+  Arguments arguments(argc, argv);
+  const auto rows = arguments.Ints("rows", {10000000});
+  const auto dims = arguments.Ints("dims", {64});
+  const auto threads = arguments.Ints("threads", {2});
+  const auto meta = arguments.Ints("meta", {0});
+  const auto batch = static_cast<size_t>(arguments.Int("batch", kBatch));
+  arguments.Done();
+  for (const int64_t n : rows) {
+    for (const int64_t dim : dims) {
+      for (const int64_t t : threads) {
+        for (const int64_t m : meta) Run(static_cast<uint64_t>(n), dim, static_cast<int>(t), m != 0, batch);
+      }
+    }
+  }
+}

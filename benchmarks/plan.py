@@ -1,0 +1,90 @@
+"""What a run measures, and what it is held to. Sizes and targets stand here and nowhere else."""
+
+from typing import NamedTuple, Optional
+
+OURS = "ev"
+STATIC = {"adagrad": "static-uniq", "adam": "static-lazy"}
+SUITES = ("tables", "lookup", "update", "growth", "dedup", "op", "small")
+PEERS = ("static", "tfra", "deepray", "dense-hash-table")  # "static" is all that peers/static.py has
+
+# What a name in a table means.
+NAMES = {
+    "ev": "embedding variable, graph and session",
+    "ev-function": "embedding variable, tf.function",
+    "static-uniq": "tf.Variable, unique + gather + sparse Adagrad",
+    "static-lazy": "tf.Variable, unique + gather + lazy Adam by hand",
+    "static": "tf.Variable, tf.gather with duplicates",
+    "tfra": "TFRA 0.8.1, told the number of rows",
+    "deepray": "deepray 0.21.97",
+    "dense-hash-table": "tf.lookup DenseHashTable, told the number of rows",
+}
+
+
+class Table(NamedTuple):
+  """One table that every implementation in `impls` is measured on, a process each, in turn."""
+
+  rows: int
+  dim: int
+  optimizer: str
+  impls: tuple
+  cases: tuple = ("insert", "train", "lookup")
+
+  @property
+  def label(self):
+    return f"{in_words(self.rows)} x {self.dim}"
+
+
+class Plan(NamedTuple):
+  tables: tuple
+  rounds: int
+  seconds: float  # of one case of one process
+  engine_rows: int  # lookup, update and op against the engine
+  growth: tuple  # (rows, dim) of the memory measurement
+  growth_rows: int  # rows of the engine's insert
+  repeats: int  # inside one process
+
+
+ADAGRAD_PEERS = ("ev", "static-uniq", "tfra", "deepray", "dense-hash-table", "static")
+ADAM_PEERS = ("ev", "static-lazy", "tfra")
+
+FULL = Plan(
+    tables=(Table(10_000_000, 64, "adagrad", ADAGRAD_PEERS), Table(10_000_000, 64, "adam", ADAM_PEERS, ("train",)),
+            Table(1_000_000, 16, "adam", (*ADAM_PEERS, "ev-function", "deepray"), ("train", "lookup"))),
+    rounds=5, seconds=2.5, engine_rows=10_000_000, growth=(50_000_000, 16), growth_rows=10_000_000, repeats=7)
+QUICK = Plan(
+    tables=(Table(1_000_000, 64, "adagrad", ADAGRAD_PEERS[:4]), Table(1_000_000, 16, "adam", ADAM_PEERS, ("train",))),
+    rounds=2, seconds=0.5, engine_rows=1_000_000, growth=(4_000_000, 16), growth_rows=1_000_000, repeats=5)
+
+ENGINE_DIMS = (16, 32, 64)
+DEDUP_SIZES = (65_536, 1_048_576)
+DISTS = ("zipf1.05", "uniform")
+
+# Least speed-up over a peer: (case, optimizer, distribution) -> peer -> target.
+SPEEDUPS = {
+    ("train", "adagrad", "zipf1.05"): {"static-uniq": 1.5, "tfra": 5.0, "deepray": 2.5},
+    ("train", "adagrad", "uniform"): {"static-uniq": 1.3, "tfra": 5.0},
+    ("train", "adam", "zipf1.05"): {"static-lazy": 1.5, "tfra": 6.0},
+    ("train", "adam", "uniform"): {"static-lazy": 1.5, "tfra": 6.0},
+    ("lookup", "adagrad", "zipf1.05"): {"static-uniq": 1.3, "tfra": 5.0},
+    ("lookup", "adagrad", "uniform"): {"static-uniq": 1.3, "tfra": 5.0},
+    ("insert", "adagrad", "new"): {"tfra": 4.0},
+}
+WORST_INSERT = 8.0  # at most, worst batch / median batch
+LOOKUP_SHARE = {16: 0.30, 32: 0.45, 64: 0.58}  # of the known-position gather, by dim
+OVERHEAD_BYTES = {0: 24.0, 1: 32.0}  # at most, by whether frequency and version are recorded
+OP_SHARE = 0.6  # of the engine's own API
+DEDUP_SPEEDUP = {65_536: 2.5, 1_048_576: 6.0}
+SMALL_BATCH = 1.5  # at most, of tf.gather's time
+OTHER_CPU = 0.2  # cores; a sample measured while others used more is busy
+
+
+def in_words(count):
+  """10000000 -> '10 M'."""
+  for unit, name in ((10**6, "M"), (10**3, "k")):
+    if count >= unit and count % unit == 0:
+      return f"{count // unit} {name}"
+  return f"{count:,}"
+
+
+def speedup_target(case, optimizer, dist, peer) -> Optional[float]:
+  return SPEEDUPS.get((case, optimizer, dist), {}).get(peer)

@@ -1,0 +1,229 @@
+// What every optimizer promises: the arithmetic of its header, and the same bits on every instruction set.
+//
+// Runs under every EV_ISA, which shows the library's kernels; the kernels are compiled here once more, so that the sets can
+// also be compared with one another in one process.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "ev_tf/base/cpu.h"
+#include "ev_tf/optim/kernels.h"
+#include "tests/support/random.h"
+#include "tests/support/reference_rules.h"
+
+#define EV_RESTRICT __restrict__
+
+namespace ev {
+namespace {
+
+namespace plain {
+#include "ev_tf/optim/kernels.inc"
+}  // namespace plain
+#if EV_X86_KERNELS
+namespace avx2 {
+#include "ev_tf/base/begin_avx2.h"
+#include "ev_tf/optim/kernels.inc"
+#include "ev_tf/base/end_target.h"
+}  // namespace avx2
+namespace avx512 {
+#include "ev_tf/base/begin_avx512.h"
+#include "ev_tf/optim/kernels.inc"
+#include "ev_tf/base/end_target.h"
+}  // namespace avx512
+#endif
+
+constexpr int64_t kDims[] = {1, 3, 4, 15, 16, 17, 33, 64, 100, 4096};
+
+struct NamedKernels {
+  std::string name;
+  const RowKernels* kernels;
+};
+
+// The library's kernels, and those of every instruction set that this machine has.
+std::vector<NamedKernels> AllKernels() {
+  std::vector<NamedKernels> all = {{std::string("library, ") + IsaName(BestIsa()), &Kernels()}, {"plain", &plain::kKernels}};
+#if EV_X86_KERNELS
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2")) all.push_back({"avx2", &avx2::kKernels});
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+      __builtin_cpu_supports("avx512vl")) {
+    all.push_back({"avx512", &avx512::kKernels});
+  }
+#endif
+  return all;
+}
+
+// A row with its gradient.  Guards behind each part show a kernel that writes too far.
+struct Row {
+  static constexpr float kGuard = 12345.0f;
+
+  Row(int64_t dim_in, size_t slots_in) : dim(dim_in), grad(Guarded()), value(Guarded()), slots(slots_in, Guarded()) {}
+  std::vector<float> Guarded() const { return std::vector<float>(static_cast<size_t>(dim) + 16, kGuard); }
+  bool GuardsHold() const {
+    const auto holds = [&](const std::vector<float>& part) {
+      return std::all_of(part.begin() + dim, part.end(), [](float f) { return f == kGuard; });
+    };
+    return holds(grad) && holds(value) && std::all_of(slots.begin(), slots.end(), holds);
+  }
+  void Update(UpdateRowFn update, const Hyper& hyper) {
+    float* pointers[kMaxSlots] = {};
+    for (size_t s = 0; s < slots.size(); ++s) pointers[s] = slots[s].data();
+    update(hyper, dim, grad.data(), value.data(), pointers);
+  }
+
+  int64_t dim;
+  std::vector<float> grad;
+  std::vector<float> value;
+  std::vector<std::vector<float>> slots;
+};
+
+// A row in the middle of its training.  Slots that sum squares are not negative.
+Row RandomRow(const test::RuleCase& rule, int64_t dim, test::Random* random) {
+  Row row(dim, rule.initial.size());
+  for (int64_t i = 0; i < dim; ++i) {
+    row.grad[i] = random->OneIn(8) ? 0.0f : random->Float(-2, 2);
+    row.value[i] = random->Float(-2, 2);
+    for (size_t s = 0; s < row.slots.size(); ++s) {
+      const bool sums_squares = rule.initial[s] > 0 || (rule.name.find("adam") == 0 && s == 1);
+      row.slots[s][i] = sums_squares ? random->Float(0.01f, 3) : random->Float(-2, 2);
+    }
+  }
+  return row;
+}
+
+// Equal bits; any NaN equals any other, as their payload is the machine's.
+bool SameBits(const std::vector<float>& a, const std::vector<float>& b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](float x, float y) {
+    return std::memcmp(&x, &y, sizeof(float)) == 0 || (std::isnan(x) && std::isnan(y));
+  });
+}
+
+// The function of `kernels` that stands where the rule's function stands in the library's.
+UpdateRowFn TwinOf(UpdateRowFn update, const RowKernels& kernels) {
+  const RowKernels& library = Kernels();
+  if (update == library.sgd) return kernels.sgd;
+  if (update == library.momentum) return kernels.momentum;
+  if (update == library.momentum_nesterov) return kernels.momentum_nesterov;
+  if (update == library.adagrad) return kernels.adagrad;
+  if (update == library.adam) return kernels.adam;
+  if (update == library.adamw) return kernels.adamw;
+  if (update == library.ftrl) return kernels.ftrl;
+  if (update == library.ftrl_power) return kernels.ftrl_power;
+  return nullptr;
+}
+
+class OptimizerContract : public testing::TestWithParam<test::RuleCase> {};
+
+TEST_P(OptimizerContract, TakesTheSlotsItSays) {
+  EXPECT_EQ(GetParam().rule.slots, static_cast<int>(GetParam().initial.size()));
+  EXPECT_LE(GetParam().rule.slots, kMaxSlots);
+  EXPECT_NE(GetParam().rule.name, nullptr);
+}
+
+TEST_P(OptimizerContract, EqualsTheReferenceInDouble) {
+  const test::RuleCase& rule = GetParam();
+  test::Random random(1);
+  for (const int64_t dim : kDims) {
+    Row row = RandomRow(rule, dim, &random);
+    const Row before = row;
+    row.Update(rule.rule.update, rule.rule.hyper);
+    ASSERT_TRUE(row.GuardsHold()) << "dim " << dim;
+    ASSERT_TRUE(SameBits(row.grad, before.grad)) << "a kernel only reads the gradient";
+    for (int64_t i = 0; i < dim; ++i) {
+      double value = before.value[i];
+      double slots[kMaxSlots] = {};
+      for (size_t s = 0; s < row.slots.size(); ++s) slots[s] = before.slots[s][i];
+      rule.step(before.grad[i], &value, slots);
+      // A few roundings of float (6e-8) of terms up to about 20: FTRL subtracts two that are nearly equal.
+      const auto near = [](double want) { return 4e-6 * std::max(1.0, std::abs(want)); };
+      ASSERT_NEAR(row.value[i], value, near(value)) << "dim " << dim << ", element " << i;
+      for (size_t s = 0; s < row.slots.size(); ++s) {
+        ASSERT_NEAR(row.slots[s][i], slots[s], near(slots[s])) << "dim " << dim << ", element " << i << ", slot " << s;
+      }
+    }
+  }
+}
+
+TEST_P(OptimizerContract, EveryInstructionSetGivesTheSameBits) {
+  const test::RuleCase& rule = GetParam();
+  test::Random random(2);
+  for (const int64_t dim : kDims) {
+    const Row start = RandomRow(rule, dim, &random);
+    std::vector<Row> rows;
+    for (const NamedKernels& set : AllKernels()) {
+      const UpdateRowFn update = TwinOf(rule.rule.update, *set.kernels);
+      ASSERT_NE(update, nullptr);
+      rows.push_back(start);
+      for (int step = 0; step < 3; ++step) rows.back().Update(update, rule.rule.hyper);
+      ASSERT_TRUE(rows.back().GuardsHold()) << set.name << ", dim " << dim;
+      ASSERT_TRUE(SameBits(rows.back().value, rows[0].value)) << set.name << ", dim " << dim;
+      for (size_t s = 0; s < start.slots.size(); ++s) {
+        ASSERT_TRUE(SameBits(rows.back().slots[s], rows[0].slots[s])) << set.name << ", dim " << dim << ", slot " << s;
+      }
+    }
+  }
+}
+
+// Zeros of both signs, denormals, the largest floats, infinity and NaN, in every part of the row.
+TEST_P(OptimizerContract, EveryInstructionSetGivesTheSameBitsForHardNumbers) {
+  using Limits = std::numeric_limits<float>;
+  const float hard[] = {0.0f,          -0.0f,           Limits::denorm_min(), -Limits::denorm_min(), Limits::min(),
+                        Limits::max(), -Limits::max(), Limits::infinity(),   -Limits::infinity(),   Limits::quiet_NaN(),
+                        1.0f,          -1.0f,           Limits::epsilon()};
+  const test::RuleCase& rule = GetParam();
+  test::Random random(3);
+  const auto draw = [&] { return hard[random.Below(std::size(hard))]; };
+  Row start(4096, rule.initial.size());
+  for (int64_t i = 0; i < start.dim; ++i) {
+    start.grad[i] = draw();
+    start.value[i] = draw();
+    for (std::vector<float>& slot : start.slots) slot[i] = draw();
+  }
+  std::vector<Row> rows;
+  for (const NamedKernels& set : AllKernels()) {
+    rows.push_back(start);
+    rows.back().Update(TwinOf(rule.rule.update, *set.kernels), rule.rule.hyper);
+    EXPECT_TRUE(SameBits(rows.back().value, rows[0].value)) << set.name;
+    for (size_t s = 0; s < start.slots.size(); ++s) {
+      EXPECT_TRUE(SameBits(rows.back().slots[s], rows[0].slots[s])) << set.name << ", slot " << s;
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Rules, OptimizerContract, testing::ValuesIn(test::AllRules()),
+                         [](const auto& info) { return info.param.name; });
+
+TEST(Add, SumsOnEveryInstructionSet) {
+  test::Random random(4);
+  for (const int64_t n : {int64_t{0}, int64_t{31}, int64_t{32}, kDims[0], kDims[3], kDims[5], kDims[9]}) {
+    const auto size = static_cast<size_t>(n);
+    const std::vector<float> a = random.Floats(size, -2, 2);
+    const std::vector<float> b = random.Floats(size, -2, 2);
+    for (const NamedKernels& set : AllKernels()) {
+      std::vector<float> sum = a;
+      sum.push_back(Row::kGuard);
+      set.kernels->add(sum.data(), b.data(), n);
+      for (size_t i = 0; i < size; ++i) ASSERT_EQ(sum[i], a[i] + b[i]) << set.name;
+      ASSERT_EQ(sum[size], Row::kGuard) << set.name;
+    }
+  }
+}
+
+TEST(Ftrl, ARowWithoutAGradientStaysZero) {
+  const test::RuleCase rule = test::FtrlCase("ftrl", 0.0f, 0.0f, 0.0f, -0.5f);
+  for (const NamedKernels& set : AllKernels()) {
+    Row row(33, 2);
+    for (auto* part : {&row.grad, &row.value, &row.slots[0], &row.slots[1]}) {
+      std::fill_n(part->begin(), row.dim, 0.0f);
+    }
+    row.Update(TwinOf(rule.rule.update, *set.kernels), rule.rule.hyper);
+    for (int64_t i = 0; i < row.dim; ++i) ASSERT_EQ(row.value[i], 0.0f) << set.name << ": 0 / 0 must not come out";
+  }
+}
+
+}  // namespace
+}  // namespace ev

@@ -1,0 +1,49 @@
+// Memory and time of an index that grows.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "ev_tf/index/hash_index.h"
+#include "tests/support/index_support.h"
+
+namespace ev {
+namespace {
+
+constexpr int64_t kFirst = 1000000;
+constexpr int64_t kLast = 3000000;
+constexpr double kMostBytesPerKey = 24;
+
+// Ids as they come: dense, strided as hashed features are, negative.
+class IndexGrowth : public testing::TestWithParam<int64_t> {};
+
+TEST_P(IndexGrowth, AKeyTakesAtMost24BytesAtEveryStep) {
+  const int64_t stride = GetParam();
+  const auto key_of = [&](int64_t i) { return static_cast<Key>(static_cast<uint64_t>(i) * static_cast<uint64_t>(stride)); };
+  EpochDomain epochs;
+  HashIndex index(&epochs);
+  double most = 0;
+  for (int64_t i = 0; i < kLast; ++i) {
+    ASSERT_EQ(test::InsertOne(&index, key_of(i), static_cast<Location>(i)), kNoLocation);
+    if (i >= kFirst && i % 1009 == 0) {  // size() and bytes() visit every segment
+      most = std::max(most, static_cast<double>(index.bytes()) / static_cast<double>(index.size()));
+    }
+  }
+  EXPECT_LE(most, kMostBytesPerKey);
+  EXPECT_EQ(index.size(), kLast);
+  RecordProperty("most_bytes_per_key_x1000", static_cast<int>(most * 1000));
+
+  std::vector<Key> keys(4096);
+  for (int64_t first = 0; first < kLast; first += 4096 * 16) {
+    for (int64_t i = 0; i < 4096; ++i) keys[i] = key_of(first + i);
+    const auto n = static_cast<size_t>(std::min<int64_t>(4096, kLast - first));
+    keys.resize(n);
+    test::ExpectFound(index, keys, static_cast<Location>(first));
+    keys.resize(4096);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Strides, IndexGrowth, testing::Values(1, -1, int64_t{1} << 32, 0x123456789abcdef1));
+
+}  // namespace
+}  // namespace ev

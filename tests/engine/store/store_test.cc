@@ -1,0 +1,165 @@
+#include "ev_tf/store/store.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <numeric>
+#include <vector>
+
+#include "tests/support/keys.h"
+#include "tests/support/status_matchers.h"
+#include "tests/support/variable_support.h"
+
+namespace ev {
+namespace {
+
+constexpr int64_t kDim = 5;
+
+class StoreTest : public testing::Test {
+ protected:
+  RowRefs FindOrInsert(const std::vector<Key>& keys, size_t inserted_wanted) {
+    RowRefs refs;
+    size_t inserted = 0;
+    const EpochGuard guard(store_.epochs());
+    EV_EXPECT_OK(store_.FindOrInsert(keys, &refs, &inserted));
+    EXPECT_EQ(inserted, inserted_wanted);
+    return refs;
+  }
+  RowRefs Find(const std::vector<Key>& keys) const {
+    RowRefs refs;
+    const EpochGuard guard(store_.epochs());
+    store_.Find(keys, &refs);
+    return refs;
+  }
+  size_t Remove(const std::vector<Key>& keys) {
+    const EpochGuard guard(store_.epochs());
+    return store_.Remove(keys);
+  }
+  std::vector<float> Gather(const std::vector<Key>& keys, int64_t missing_wanted) const {
+    std::vector<float> out(keys.size() * kDim);
+    EXPECT_EQ(store_.Gather(keys, out.data()), missing_wanted);
+    return out;
+  }
+
+  const std::vector<float> matrix_ = test::DefaultMatrix(7, kDim);
+  const DefaultRows defaults_{matrix_, kDim};
+  Store store_{RowLayout(kDim), &defaults_, /*with_meta=*/true};
+};
+
+TEST_F(StoreTest, AMissingKeyHasNoRowAndReadsItsDefault) {
+  const std::vector<Key> keys(test::kEdgeKeys.begin(), test::kEdgeKeys.end());
+  for (const float* row : Find(keys).rows) EXPECT_EQ(row, nullptr);
+  const std::vector<float> rows = Gather(keys, static_cast<int64_t>(keys.size()));
+  for (size_t i = 0; i < keys.size(); ++i) {
+    EXPECT_TRUE(std::equal(defaults_.row(keys[i]), defaults_.row(keys[i]) + kDim, rows.begin() + i * kDim));
+  }
+  EXPECT_EQ(store_.size(), 0);
+}
+
+TEST_F(StoreTest, S1ARowStaysWhereItIsWhileOthersCome) {
+  const std::vector<Key> keys(test::kEdgeKeys.begin(), test::kEdgeKeys.end());
+  const RowRefs first = FindOrInsert(keys, keys.size());
+  std::vector<Key> more(50000);
+  std::iota(more.begin(), more.end(), 100);
+  FindOrInsert(more, more.size());
+  EXPECT_EQ(FindOrInsert(keys, 0).rows, first.rows);
+  EXPECT_EQ(Find(keys).rows, first.rows);
+  EXPECT_EQ(Find(keys).meta, first.meta);
+}
+
+TEST_F(StoreTest, OnlyMissingKeysAreInserted) {
+  FindOrInsert({1, 2, 3}, 3);
+  const RowRefs refs = FindOrInsert({3, 4, 1, 5}, 2);
+  EXPECT_EQ(store_.size(), 5);
+  EXPECT_EQ(store_.dram().size(), 5u);
+  EXPECT_EQ(refs.rows[0], Find({3}).rows[0]);
+}
+
+TEST_F(StoreTest, AKeyThatStandsTwiceGetsOneRow) {
+  const RowRefs refs = FindOrInsert({9, 8, 9}, 2);
+  EXPECT_EQ(refs.rows[0], refs.rows[2]);
+  EXPECT_EQ(store_.dram().size(), 2u) << "the position taken for the second one is given back";
+}
+
+TEST_F(StoreTest, S2ARemovedKeyIsGoneAndComesBackNew) {
+  const RowRefs refs = FindOrInsert({1, 2}, 2);
+  refs.rows[0][0] = 99;
+  refs.meta[0]->frequency = 5;
+  EXPECT_EQ(Remove({1, 1, 3}), 1u);
+  EXPECT_EQ(Find({1}).rows[0], nullptr);
+  const RowRefs again = FindOrInsert({1}, 1);
+  EXPECT_EQ(again.rows[0][0], defaults_.row(1)[0]);
+  EXPECT_EQ(again.meta[0]->frequency, 0u);
+}
+
+TEST_F(StoreTest, ADroppedRowIsNotUsedAgainUnderAGuardThatSawIt) {
+  const RowRefs refs = FindOrInsert({1}, 1);
+  const EpochGuard guard(store_.epochs());
+  EXPECT_EQ(store_.Remove(std::vector<Key>{1}), 1u);
+  RowRefs fresh;
+  size_t inserted = 0;
+  EV_ASSERT_OK(store_.FindOrInsert(std::vector<Key>{2}, &fresh, &inserted));
+  EXPECT_NE(fresh.rows[0], refs.rows[0]);
+}
+
+TEST_F(StoreTest, RemovedRowsAreUsedAgain) {
+  std::vector<Key> keys(1000);
+  for (int round = 0; round < 50; ++round) {
+    std::iota(keys.begin(), keys.end(), round * 1000);
+    FindOrInsert(keys, keys.size());
+    EXPECT_EQ(Remove(keys), keys.size());
+  }
+  EXPECT_LE(store_.dram().pool().high_water(), 3000u);
+}
+
+TEST_F(StoreTest, RelayoutKeepsValuesSlotsAndMeta) {
+  RowLayout with_slot;
+  EV_ASSERT_OK(store_.layout().WithSlot({"a", kDim, 0.5f}, &with_slot));
+  const std::vector<Key> keys = {3, -4, 5};
+  RowRefs refs = FindOrInsert(keys, 3);
+  for (size_t i = 0; i < keys.size(); ++i) {
+    std::fill_n(refs.rows[i], kDim, static_cast<float>(i));
+    *refs.meta[i] = {static_cast<uint32_t>(i), 7};
+  }
+  EV_ASSERT_OK(store_.Relayout(with_slot));
+  EXPECT_EQ(store_.layout().slots().size(), 1u);
+  refs = Find(keys);
+  for (size_t i = 0; i < keys.size(); ++i) {
+    for (int64_t d = 0; d < kDim; ++d) {
+      EXPECT_EQ(refs.rows[i][d], static_cast<float>(i));
+      EXPECT_EQ(refs.rows[i][store_.layout().slot_offset(0) + static_cast<size_t>(d)], 0.5f);
+    }
+    EXPECT_EQ(refs.meta[i]->frequency, i);
+    EXPECT_EQ(refs.meta[i]->version_plus1, 7u);
+  }
+  EXPECT_EQ(store_.size(), 3);
+}
+
+TEST_F(StoreTest, ClearDropsAllRowsAndKeepsTheLayout) {
+  FindOrInsert({1, 2, 3}, 3);
+  Remove({1});
+  store_.Clear();
+  EXPECT_EQ(store_.size(), 0);
+  EXPECT_EQ(store_.dram().size(), 0u);
+  EXPECT_EQ(Find({2}).rows[0], nullptr);
+  FindOrInsert({2}, 1);
+}
+
+TEST_F(StoreTest, GatherServesBatchesLongerThanOneGuard) {
+  std::vector<Key> keys(40001);
+  std::iota(keys.begin(), keys.end(), 0);
+  std::vector<Key> even;
+  for (const Key key : keys) {
+    if (key % 2 == 0) even.push_back(key);
+  }
+  const RowRefs refs = FindOrInsert(even, even.size());
+  for (size_t i = 0; i < even.size(); ++i) std::fill_n(refs.rows[i], kDim, static_cast<float>(even[i]));
+  const std::vector<float> rows = Gather(keys, 20000);
+  for (size_t i = 0; i < keys.size(); ++i) {
+    const float want = keys[i] % 2 == 0 ? static_cast<float>(keys[i]) : defaults_.row(keys[i])[kDim - 1];
+    ASSERT_EQ(rows[i * kDim + kDim - 1], want) << keys[i];
+  }
+}
+
+}  // namespace
+}  // namespace ev

@@ -1,0 +1,117 @@
+// WriteRows and ReadRows: what is exported comes back.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <memory>
+#include <vector>
+
+#include "ev_tf/variable/embedding_variable.h"
+#include "tests/support/keys.h"
+#include "tests/support/random.h"
+#include "tests/support/variable_support.h"
+
+namespace ev {
+namespace {
+
+using test::Lookup;
+using test::NewVariable;
+using test::Options;
+using test::ReadRows;
+
+std::vector<Key> ManyKeys(size_t n) {
+  std::vector<Key> keys(test::kEdgeKeys.begin(), test::kEdgeKeys.end());
+  while (keys.size() < n) keys.push_back(static_cast<Key>(keys.size()) * 1000003);
+  return keys;
+}
+
+class RowsTest : public testing::TestWithParam<int64_t> {
+ protected:
+  const int64_t dim_ = GetParam();
+  const std::unique_ptr<EmbeddingVariable> ev_ = NewVariable(Options(dim_, true), test::DefaultMatrix(8, dim_));
+  test::Random random_{1};
+};
+
+TEST_P(RowsTest, WhatIsWrittenIsRead) {
+  const std::vector<Key> keys = ManyKeys(10000);  // more than one step of 4,096
+  const std::vector<SlotSpec> slots = {{"a", dim_, 0.1f}, {"b", 1, 0.2f}};
+  const std::vector<float> values = random_.Floats(keys.size() * static_cast<size_t>(dim_), -1, 1);
+  const std::vector<float> columns = random_.Floats(keys.size() * static_cast<size_t>(dim_ + 1), -1, 1);
+  std::vector<int64_t> frequencies(keys.size());
+  std::vector<int64_t> versions(keys.size());
+  for (size_t i = 0; i < keys.size(); ++i) {
+    frequencies[i] = static_cast<int64_t>(random_.Below(uint64_t{1} << 32));
+    versions[i] = static_cast<int64_t>(random_.Below(uint64_t{1} << 32)) - 1;
+  }
+  EV_ASSERT_OK(ev_->WriteRows(keys, slots, {values, columns, frequencies, versions}));
+  const test::StoredRows rows = ReadRows(*ev_, keys);
+  EXPECT_EQ(rows.found, std::vector<bool>(keys.size(), true));
+  EXPECT_EQ(rows.values, values);
+  EXPECT_EQ(rows.slots, columns);
+  EXPECT_EQ(rows.frequencies, frequencies);
+  EXPECT_EQ(rows.versions, versions);
+  EXPECT_EQ(Lookup(*ev_, keys), values);
+  EXPECT_EQ(ev_->size(), static_cast<int64_t>(keys.size()));
+  EXPECT_EQ(ev_->metrics().inserts, ev_->size());
+}
+
+TEST_P(RowsTest, OverwritingResetsWhatIsNotGiven) {
+  const test::RuleCase adagrad = test::AdagradCase(0.0f);
+  const std::vector<Key> keys = {1, -1, 9};
+  const size_t n = keys.size() * static_cast<size_t>(dim_);
+  Apply(ev_.get(), adagrad, keys, std::vector<float>(n, 1.0f), 6);
+  const std::vector<float> values(n, 0.5f);
+  EV_ASSERT_OK(ev_->WriteRows(keys, {}, {values, {}, {}, {}}));
+  const test::StoredRows rows = ReadRows(*ev_, keys);
+  EXPECT_EQ(rows.values, values);
+  EXPECT_EQ(rows.slots, std::vector<float>(n, 0.1f)) << "slots get their initial values";
+  EXPECT_EQ(rows.frequencies, (std::vector<int64_t>{0, 0, 0}));
+  EXPECT_EQ(rows.versions, (std::vector<int64_t>{-1, -1, -1}));
+  EXPECT_EQ(ev_->size(), 3);
+}
+
+TEST_P(RowsTest, ColumnsGoToTheirSlotsByName) {
+  EV_ASSERT_OK(ev_->WriteRows({}, std::vector<SlotSpec>{{"a", 1, 0.1f}, {"b", dim_, 0.2f}, {"c", 1, 0.3f}}, {}));
+  const std::vector<Key> keys = {4, 5};
+  const auto dim = static_cast<size_t>(dim_);
+  const std::vector<SlotSpec> given = {{"c", 1, 0}, {"d", 1, 0.4f}, {"b", dim_, 0}};  // another order, one new, no a
+  std::vector<float> columns;
+  for (int i = 0; i < 2; ++i) {
+    columns.insert(columns.end(), {30.0f + i, 40.0f + i});
+    columns.insert(columns.end(), dim, 20.0f + i);
+  }
+  EV_ASSERT_OK(ev_->WriteRows(keys, given, {std::vector<float>(2 * dim, 1.0f), columns, {}, {}}));
+  std::vector<float> want;
+  for (int i = 0; i < 2; ++i) {
+    want.push_back(0.1f);
+    want.insert(want.end(), dim, 20.0f + i);
+    want.insert(want.end(), {30.0f + i, 40.0f + i});
+  }
+  EXPECT_EQ(ReadRows(*ev_, keys).slots, want);
+}
+
+TEST_P(RowsTest, AnExportedVariableTrainsOnLikeTheOriginal) {
+  const test::RuleCase adam = test::AdamCase();
+  const std::vector<Key> keys = ManyKeys(300);
+  const auto grads = [&] { return random_.Floats(keys.size() * static_cast<size_t>(dim_), -1, 1); };
+  for (int step = 0; step < 3; ++step) Apply(ev_.get(), adam, keys, grads(), step);
+  const auto copy = NewVariable(Options(dim_, true), test::DefaultMatrix(8, dim_));
+  const std::vector<Key> exported = ev_->Keys();
+  const test::StoredRows rows = ReadRows(*ev_, exported);
+  EV_ASSERT_OK(copy->WriteRows(exported, ev_->slots(), {rows.values, rows.slots, rows.frequencies, rows.versions}));
+  for (int step = 3; step < 6; ++step) {
+    const std::vector<float> g = grads();
+    Apply(ev_.get(), adam, keys, g, step);
+    Apply(copy.get(), adam, keys, g, step);
+  }
+  const test::StoredRows a = ReadRows(*ev_, keys);
+  const test::StoredRows b = ReadRows(*copy, keys);
+  EXPECT_EQ(a.values, b.values);
+  EXPECT_EQ(a.slots, b.slots);
+  EXPECT_EQ(a.frequencies, b.frequencies);
+  EXPECT_EQ(a.versions, b.versions);
+}
+
+INSTANTIATE_TEST_SUITE_P(Dims, RowsTest, testing::Values(1, 5, 16));
+
+}  // namespace
+}  // namespace ev

@@ -1,0 +1,20 @@
+"""The examples in docstrings run."""
+
+import doctest
+import importlib
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import ev_tf
+
+MODULES = ("ev_tf", "ev_tf.creation", "ev_tf.keras", "ev_tf.lookup", "ev_tf.options", "ev_tf.partitioned",
+           "ev_tf.testing.model", "ev_tf.train", "ev_tf.variable")
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples(name):
+  names = dict(tf=tf, np=np, ev_tf=ev_tf, get_embedding_variable=ev_tf.get_embedding_variable)
+  result = doctest.testmod(importlib.import_module(name), extraglobs=names)
+  assert result.attempted and not result.failed
