@@ -10,7 +10,7 @@
 #include <filesystem>
 #include <string>
 
-namespace ev::testing {
+namespace ev::test {
 
 class TempDir {
  public:
@@ -73,4 +73,4 @@ class AsNobody {
   bool was_root_ = false;
 };
 
-}  // namespace ev::testing
+}  // namespace ev::test

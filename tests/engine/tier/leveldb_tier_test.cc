@@ -76,7 +76,7 @@ class LevelDbTierTest : public ::testing::Test {
     return files;
   }
 
-  testing::TempDir dir_;
+  test::TempDir dir_;
   LevelDbOptions options_;
   Rows put_;  // what should be there
   std::unique_ptr<LevelDbTier> tier_;
@@ -297,7 +297,7 @@ TEST_F(LevelDbTierTest, PathsThatWillNotDo) {
 
 TEST_F(LevelDbTierTest, AReadOnlyDirectoryIsAnIoError) {
   fs::permissions(dir_.path(), fs::perms::owner_read | fs::perms::owner_exec | fs::perms::others_exec);
-  const testing::AsNobody nobody;
+  const test::AsNobody nobody;
   const Status status = Open();
   EXPECT_EQ(status.code(), StatusCode::kIoError) << status.ToString();
   EXPECT_THAT(status.message(), HasSubstr(options_.path));
@@ -366,7 +366,7 @@ TEST_F(LevelDbTierTest, AFlippedBitUnderARunningTierIsCorruptionAndNoOtherRowIsL
 }
 
 TEST_F(LevelDbTierTest, AFullDiskLosesNothingAndADiskWithRoomGoesOn) {
-  testing::SmallDisk disk(size_t{24} << 20);
+  test::SmallDisk disk(size_t{24} << 20);
   if (!disk.mounted()) GTEST_SKIP() << "no small disk to fill: mount says " << disk.why();
   options_.path = disk.path() + "/table";
   options_.row_bytes = 4096;
@@ -399,7 +399,7 @@ TEST_F(LevelDbTierTest, AFullDiskLosesNothingAndADiskWithRoomGoesOn) {
 }
 
 TEST_F(LevelDbTierTest, ARemoveThatCouldNotBeWrittenIsWrittenLater) {
-  testing::SmallDisk disk(size_t{4} << 20);
+  test::SmallDisk disk(size_t{4} << 20);
   if (!disk.mounted()) GTEST_SKIP() << "no small disk to fill: mount says " << disk.why();
   options_.path = disk.path() + "/table";
   options_.row_bytes = 4096;

@@ -36,7 +36,7 @@ class PmemTierTest : public ::testing::Test {
   }
   Status OpenAt(const std::string& path) { return Tier::Open(path, 64, &tier_); }
 
-  testing::TempDir dir_;
+  test::TempDir dir_;
   std::unique_ptr<Tier> tier_;
 };
 
@@ -91,7 +91,7 @@ TYPED_TEST(PmemTierTest, ItGrowsByWhatIsNeededAndUsesFreedRowsAgain) {
 }
 
 TYPED_TEST(PmemTierTest, AFullDiskIsUsedToItsEndAndFreedRowsServeAgain) {
-  const testing::SmallDisk disk(40 * kMiB);
+  const test::SmallDisk disk(40 * kMiB);
   if (!disk.mounted()) GTEST_SKIP() << "no small disk to fill: mount says " << disk.why();
   const Status opened = TypeParam::Open(disk.path(), 4096, &this->tier_);
   if (opened.code() == StatusCode::kUnavailable) GTEST_SKIP() << opened.message();
@@ -139,14 +139,14 @@ TYPED_TEST(PmemTierTest, PathsThatWillNotDo) {
   EXPECT_THAT(status.message(), HasSubstr(file + ": Not a directory"));
 
   fs::permissions(this->dir_.path(), fs::perms::owner_read | fs::perms::owner_exec);
-  const testing::AsNobody nobody;
+  const test::AsNobody nobody;
   status = this->OpenAt(this->dir_.path());
   EXPECT_EQ(status.code(), StatusCode::kIoError);
   EXPECT_THAT(status.message(), HasSubstr(this->dir_.path() + ": Permission denied"));
 }
 
 TYPED_TEST(PmemTierTest, AReadOnlyDiskIsAnIoError) {
-  testing::SmallDisk disk(kMiB);
+  test::SmallDisk disk(kMiB);
   if (!disk.mounted()) GTEST_SKIP() << "no disk to make read-only: mount says " << disk.why();
   ASSERT_TRUE(disk.MakeReadOnly());
   const Status status = this->OpenAt(disk.path());

@@ -19,7 +19,7 @@ constexpr TierKind kKinds[] = {TierKind::kDram, TierKind::kSsdLog, TierKind::kLe
 TEST(TierFactory, EachKindOpensOrSaysWhyNot) {
   for (const TierKind kind : kKinds) {
     SCOPED_TRACE(TierKindName(kind));
-    const testing::TempDir dir;
+    const test::TempDir dir;
     TierOptions options;
     options.kind = kind;
     options.row_bytes = 64;
@@ -39,7 +39,7 @@ TEST(TierFactory, EachKindOpensOrSaysWhyNot) {
 }
 
 TEST(TierFactory, LevelDbIsThereExactlyWhenTheBuildSaysSo) {
-  const testing::TempDir dir;
+  const test::TempDir dir;
   TierOptions options;
   options.kind = TierKind::kLevelDb;
   options.row_bytes = 64;
