@@ -5,8 +5,7 @@ namespace {
 
 constexpr int kHalfBits = 16;
 constexpr size_t kBuckets = size_t{1} << kHalfBits;
-constexpr size_t kAgingSample = 1024;
-constexpr uint64_t kHighCount = 8;
+constexpr Rank kProtected = kLfuMaxCount << kLfuCountShift;
 
 Rank Load(const Rank* rank) { return __atomic_load_n(rank, __ATOMIC_RELAXED); }
 
@@ -24,19 +23,26 @@ size_t BucketOf(const std::vector<uint32_t>& counts, size_t wanted, size_t* befo
   return counts.size() - 1;
 }
 
+// What the rank counts for in the choice at `tick`.
+Rank Standing(CacheStrategy strategy, Rank rank, uint32_t tick) {
+  if (strategy == CacheStrategy::kLru || rank == kNoRow) return rank;
+  const bool just_touched = ((tick - rank) & kLfuTickMask) <= 1;
+  return just_touched ? rank | kProtected : rank;
+}
+
 }  // namespace
 
-void SelectVictims(const Rank* ranks, uint32_t positions, size_t wanted, std::vector<uint32_t>* victims, Rank* limit) {
+void SelectVictims(CacheStrategy strategy, uint32_t tick, const Rank* ranks, uint32_t positions, size_t wanted,
+                   std::vector<Victim>* victims) {
   victims->clear();
-  *limit = kNoRow;
   if (wanted == 0) return;
-  // The rank of the last victim, half by half: two passes over four bytes a row, whatever the ranks are.
+  // The standing of the last victim, half by half: two passes over four bytes a row, whatever the ranks are.
   std::vector<uint32_t> counts(kBuckets, 0);
   size_t rows = 0;
   for (uint32_t i = 0; i < positions; ++i) {
-    const Rank rank = Load(&ranks[i]);
-    if (rank == kNoRow) continue;
-    ++counts[rank >> kHalfBits];
+    const Rank standing = Standing(strategy, Load(&ranks[i]), tick);
+    if (standing == kNoRow) continue;
+    ++counts[standing >> kHalfBits];
     ++rows;
   }
   if (rows == 0) return;
@@ -45,35 +51,27 @@ void SelectVictims(const Rank* ranks, uint32_t positions, size_t wanted, std::ve
   const size_t high = BucketOf(counts, wanted, &before);
   std::fill(counts.begin(), counts.end(), 0);
   for (uint32_t i = 0; i < positions; ++i) {
-    const Rank rank = Load(&ranks[i]);
-    if (rank != kNoRow && (rank >> kHalfBits) == high) ++counts[rank & (kBuckets - 1)];
+    const Rank standing = Standing(strategy, Load(&ranks[i]), tick);
+    if (standing != kNoRow && (standing >> kHalfBits) == high) ++counts[standing & (kBuckets - 1)];
   }
   size_t before_low = 0;
   const size_t low = BucketOf(counts, wanted - before, &before_low);
-  *limit = static_cast<Rank>((high << kHalfBits) | low);
-  size_t ties = wanted - before - before_low;  // how many of exactly that rank
+  const auto limit = static_cast<Rank>((high << kHalfBits) | low);
+  size_t ties = wanted - before - before_low;  // how many of exactly that standing
   victims->reserve(wanted);
   for (uint32_t i = 0; i < positions && victims->size() < wanted; ++i) {
     const Rank rank = Load(&ranks[i]);
-    if (rank == kNoRow || rank > *limit) continue;
-    if (rank == *limit) {
+    const Rank standing = Standing(strategy, rank, tick);
+    if (standing == kNoRow || standing > limit) continue;
+    if (standing == limit) {
       if (ties == 0) continue;
       --ties;
     }
-    victims->push_back(i);
+    victims->push_back({i, rank});
   }
 }
 
 void AgeCounts(Rank* ranks, uint32_t positions) {
-  const uint32_t step = std::max<uint32_t>(1, positions / kAgingSample);
-  uint64_t sum = 0, rows = 0;
-  for (uint32_t i = 0; i < positions; i += step) {
-    const Rank rank = Load(&ranks[i]);
-    if (rank == kNoRow) continue;
-    sum += rank >> kLfuCountShift;
-    ++rows;
-  }
-  if (rows == 0 || sum < kHighCount * rows) return;
   for (uint32_t i = 0; i < positions; ++i) {
     const Rank rank = Load(&ranks[i]);
     if (rank == kNoRow) continue;

@@ -3,7 +3,8 @@
 // A touch is one load and one store of four bytes, without a lock: two threads that touch a row at once may count it once.
 //   LRU  the tick of the last touch
 //   LFU  touches, up to 255, above 24 bits of the tick: among rows of one count the one touched longest ago goes first.
-//        Counts are halved when they are high on the average, so that what was hot once does not stay for ever.
+//        Counts are halved once the tier has been touched ten times over, so that what was hot once does not stay for ever.
+//        What the last two calls touched goes last: a row that has just come up has no count yet to defend itself with.
 // Pure: sees positions and ranks, never a key or a tier.
 //
 // Sources: recency by stamps and frequency by aged counters, in place of linked lists under a lock (700 ns a touch there,
@@ -32,11 +33,17 @@ constexpr Rank TouchedRank(CacheStrategy strategy, Rank old, uint32_t tick) {
   return ((count < kLfuMaxCount ? count + 1 : count) << kLfuCountShift) | (tick & kLfuTickMask);
 }
 
-// The positions below `positions` of the `wanted` smallest ranks, kNoRow left out, into *victims in no order; fewer if there
-// are fewer rows.  *limit = the largest rank among them.  `ranks` may change meanwhile: then the choice is of some moment's.
-void SelectVictims(const Rank* ranks, uint32_t positions, size_t wanted, std::vector<uint32_t>* victims, Rank* limit);
+struct Victim {
+  uint32_t position;
+  Rank rank;  // when it was chosen: whoever finds another one there lets the row stay
+};
 
-// Halves the counts of LFU ranks if they are 8 or more on the average of a sample.
+// Of the positions below `positions` those `wanted` that go first, in no order; fewer if there are fewer rows.
+// `ranks` may change meanwhile: then the choice is of some moment's.
+void SelectVictims(CacheStrategy strategy, uint32_t tick, const Rank* ranks, uint32_t positions, size_t wanted,
+                   std::vector<Victim>* victims);
+
+// Halves the counts of LFU ranks.
 void AgeCounts(Rank* ranks, uint32_t positions);
 
 }  // namespace ev

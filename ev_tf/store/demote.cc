@@ -17,6 +17,8 @@ constexpr int kLower = 1;
 constexpr size_t kRowsPerWrite = 4096;
 // Choosing victims looks at every rank: a thirty-second of the tier at a time makes that small against moving them.
 constexpr size_t kVictimShare = 32;
+// Touches, in capacities, after which the counts of an LFU tier are halved.
+constexpr int64_t kTouchesPerAging = 10;
 
 }  // namespace
 
@@ -35,13 +37,17 @@ Status Store::Demote(size_t rows) {
 }
 
 Status Store::DemoteSome(size_t wanted, size_t* moved) {
-  if (hot_->strategy() == CacheStrategy::kLfu) AgeCounts(hot_->ranks(), hot_->rows().pool().high_water());
-  std::vector<Position> victims;
-  Rank limit = kNoRow;
-  SelectVictims(hot_->ranks(), hot_->rows().pool().high_water(), wanted, &victims, &limit);
+  const uint32_t used = hot_->rows().pool().high_water();
+  if (hot_->strategy() == CacheStrategy::kLfu &&
+      touches_.load(std::memory_order_relaxed) >= kTouchesPerAging * int64_t{hot_->capacity()}) {
+    touches_.store(0, std::memory_order_relaxed);
+    AgeCounts(hot_->ranks(), used);
+  }
+  std::vector<Victim> victims;
+  SelectVictims(hot_->strategy(), tick_.load(std::memory_order_relaxed), hot_->ranks(), used, wanted, &victims);
   // Neighbours in the hash share a stripe's lock.
   std::sort(victims.begin(), victims.end(),
-            [&](Position a, Position b) { return hot_->place(a) < hot_->place(b); });
+            [&](const Victim& a, const Victim& b) { return hot_->place(a.position) < hot_->place(b.position); });
   std::vector<Leaving> leaving;
   std::vector<std::byte> records;
   std::vector<Key> keys;
@@ -49,7 +55,7 @@ Status Store::DemoteSome(size_t wanted, size_t* moved) {
     const size_t n = std::min(kRowsPerWrite, victims.size() - first);
     leaving.clear();
     records.clear();
-    StartLeaving(Span<const Position>(victims.data() + first, n), limit, &leaving, &records, moved);
+    StartLeaving(Span<const Victim>(victims.data() + first, n), &leaving, &records, moved);
     if (leaving.empty()) continue;
     keys.clear();
     for (const Leaving& row : leaving) keys.push_back(row.key);
@@ -61,21 +67,21 @@ Status Store::DemoteSome(size_t wanted, size_t* moved) {
   return OkStatus();
 }
 
-void Store::StartLeaving(Span<const Position> victims, Rank limit, std::vector<Leaving>* leaving,
-                         std::vector<std::byte>* records, size_t* moved) {
+void Store::StartLeaving(Span<const Victim> victims, std::vector<Leaving>* leaving, std::vector<std::byte>* records,
+                         size_t* moved) {
   const EpochGuard guard(epochs_);
   std::vector<Position> gone;
   for (size_t i = 0; i < victims.size();) {
-    const int stripe = StripeOf(uint64_t{hot_->place(victims[i])} << 32);
+    const int stripe = StripeOf(uint64_t{hot_->place(victims[i].position)} << 32);
     std::lock_guard<std::mutex> lock(stripes_.of(stripe));
     for (; i < victims.size(); ++i) {
-      const Position position = victims[i];
+      const Position position = victims[i].position;
       const uint32_t place = hot_->place(position);
       if (StripeOf(uint64_t{place} << 32) != stripe) break;
       // It may have been touched, dropped, or given to another key since it was chosen.
-      const Rank rank = hot_->rank(position);
       Key key = 0;
-      if (rank == kNoRow || rank > limit || !index_->FindKeyAt(place, MakeLocation(kHot, position), &key)) continue;
+      if (hot_->rank(position) != victims[i].rank) continue;
+      if (!index_->FindKeyAt(place, MakeLocation(kHot, position), &key)) continue;
       Location& copy = hot_->copy(position);
       if (copy != kNoLocation && copy != kLeaving) {
         if (!index_->Move(key, MakeLocation(kHot, position), copy)) continue;

@@ -48,6 +48,8 @@ Status Store::Gather(Span<const Key> keys, uint32_t tick, float* out, int64_t* m
   const IndexProbe probe(*index_);
   const GatherArgs args{&probe, hot_.get(), defaults_, layout_.dim(), tick, cold, &cold_parts};
   *missing = GatherRows(args, keys.data(), keys.size(), out);
+  if (!tiered()) return OkStatus();
+  touches_.fetch_add(static_cast<int64_t>(keys.size()), std::memory_order_relaxed);
   if (cold->empty()) return OkStatus();
   EV_RETURN_IF_ERROR(Fetch(cold));
   const auto dim = static_cast<size_t>(layout_.dim());
@@ -201,7 +203,10 @@ Status Store::FindOrInsert(Span<const Key> keys, const ColdRows& cold, uint32_t 
   const auto absent = [](Location location) { return location == kNoLocation || TierOf(location) != kHot; };
   std::vector<Position> positions(static_cast<size_t>(std::count_if(locations.begin(), locations.end(), absent)));
   if (!positions.empty()) EV_RETURN_IF_ERROR(hot_->rows().Allocate(positions));
-  if (tiered()) refs->late.resize(record_bytes());
+  if (tiered()) {
+    refs->late.resize(record_bytes());
+    touches_.fetch_add(static_cast<int64_t>(keys.size()), std::memory_order_relaxed);
+  }
   size_t used = 0;
   Status status;
   for (size_t i = 0; i < keys.size() && status.ok(); ++i) {

@@ -158,13 +158,14 @@ class Store final : public Relocator {
 
   // Demote, step by step; see demote.cc.
   Status DemoteSome(size_t wanted, size_t* moved);
-  void StartLeaving(Span<const Position> victims, Rank limit, std::vector<Leaving>* leaving,
-                    std::vector<std::byte>* records, size_t* moved);
+  void StartLeaving(Span<const Victim> victims, std::vector<Leaving>* leaving, std::vector<std::byte>* records,
+                    size_t* moved);
   void FinishLeaving(Span<const Leaving> leaving, Span<const Position> positions, bool written, size_t* moved);
 
   mutable EpochDomain epochs_;
   mutable StripeLocks stripes_;
   mutable std::atomic<uint32_t> tick_{0};
+  mutable std::atomic<int64_t> touches_{0};  // of rows of the hot tier, since its counts were last halved
   mutable StoreCounts counts_;
   const StoreOptions options_;
   const DefaultRows* const defaults_;

@@ -6,6 +6,7 @@
 #include "ev_tf/tier/dram/dram_tier.h"
 #include "ev_tf/tier/pmem/pmem_libpmem_tier.h"
 #include "ev_tf/tier/pmem/pmem_memkind_tier.h"
+#include "ev_tf/tier/ssd_log/ssd_log_tier.h"
 #if EV_HAVE_LEVELDB
 #include "ev_tf/tier/leveldb/leveldb_tier.h"
 #endif
@@ -41,6 +42,19 @@ Status OpenLevelDb(const TierOptions&, std::unique_ptr<Tier>*) {
 }
 #endif
 
+Status OpenSsdLog(const TierOptions& options, std::unique_ptr<Tier>* out) {
+  SsdLogOptions log;
+  log.path = options.path;
+  log.row_bytes = options.row_bytes;
+  log.existing = options.keep_old_rows ? SsdExisting::kRecover : SsdExisting::kDelete;
+  log.relocator = options.relocator;
+  EV_RETURN_IF_ERROR(log.ReadEnvironment());
+  std::unique_ptr<SsdLogTier> tier;
+  EV_RETURN_IF_ERROR(SsdLogTier::Open(log, &tier));
+  *out = std::move(tier);
+  return OkStatus();
+}
+
 // Members whose Open takes a path and a row size.
 template <typename Member>
 Status OpenPmem(const TierOptions& options, std::unique_ptr<Tier>* out) {
@@ -69,7 +83,7 @@ Status OpenTier(const TierOptions& options, std::unique_ptr<Tier>* out) {
   }
   switch (options.kind) {
     case TierKind::kDram: return OpenDram(options, out);
-    case TierKind::kSsdLog: return Unavailable("ssd_log tier: this build has none");  // ssd_log: its OpenSsdLog goes here
+    case TierKind::kSsdLog: return OpenSsdLog(options, out);
     case TierKind::kLevelDb: return OpenLevelDb(options, out);
     case TierKind::kPmemLibpmem: return OpenPmem<PmemLibpmemTier>(options, out);
     case TierKind::kPmemMemkind: return OpenPmem<PmemMemkindTier>(options, out);

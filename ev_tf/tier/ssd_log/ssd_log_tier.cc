@@ -16,12 +16,12 @@ namespace {
 using namespace ssd_log;  // NOLINT(google-build-using-namespace): this file is the door of that room
 
 constexpr double kLiveShare = 0.62;      // of bytes: 0.6 is promised
-constexpr double kMostLiveSlots = 0.72;  // of slots: above, each row is copied more often than its space is worth
+constexpr double kMostLiveSlots = 0.75;  // of slots: above, each row is copied more often than its space is worth
 constexpr size_t kCopiesPerPut = 3;      // rows that a sync Put copies for each row put: ahead of what garbage needs
 
 // Small rows have much header: their share of bytes cannot be had, so that of slots is bounded.
 double WantedSlots(const Geometry& g) {
-  const double row_share = static_cast<double>(g.row_bytes) * g.records_per_group / g.group_bytes;
+  const double row_share = static_cast<double>(g.row_bytes) * g.slots / static_cast<double>(g.file_bytes());
   return std::clamp(kLiveShare / row_share, kLiveShare, kMostLiveSlots);
 }
 
@@ -141,13 +141,20 @@ class SsdLogTier::Impl final : public BackgroundWorker {
 
   Status Settle() {
     EV_RETURN_IF_ERROR(TakeError());
-    for (bool closed_open_segment = false;;) {
+    bool closed_open_segment = false;
+    for (uint64_t slots_before = UINT64_MAX;;) {
       EV_RETURN_IF_ERROR(CopyAll());
-      EV_RETURN_IF_ERROR(writer_.Flush());  // what waited for it can be unlinked, and what it closed copied
+      EV_RETURN_IF_ERROR(writer_.Flush());  // what waited for it can be unlinked
       size_t copied = 0;
       compactor_.NoteEmpty();
       EV_RETURN_IF_ERROR(compactor_.Step(&copied));
-      if (copied > 0) continue;
+      // Each flush adds fillers: where segments are small, they may outweigh what one round more gives back.
+      const uint64_t slots = Value(counters_.slots);
+      if (copied > 0 && slots < slots_before) {
+        slots_before = slots;
+        continue;
+      }
+      if (copied > 0) return writer_.Flush();
       if (closed_open_segment || !writer_.OpenSegmentIsPoor(WantedSlots(geometry_))) return OkStatus();
       closed_open_segment = true;
       EV_RETURN_IF_ERROR(writer_.CloseOpenSegment());
@@ -194,17 +201,15 @@ class SsdLogTier::Impl final : public BackgroundWorker {
     return OkStatus();
   }
 
-  // A directory that cannot be written to is known before training starts; and what the file system makes of O_DIRECT.
+  // What the file system makes of O_DIRECT.  That the directory can be written to, the lock has shown.
   Status ProbeDirect() {
-    const std::string path = options_.path + "/PROBE";
     std::unique_ptr<File> file;
     OpenOptions how;
-    how.create = true;
+    how.write = false;
     how.direct = options_.io_mode == SsdIoMode::kDirect;
-    EV_RETURN_IF_ERROR(env_->Open(path, how, &file));
+    EV_RETURN_IF_ERROR(env_->Open(LockPath(), how, &file));
     direct_ = file->direct();
-    file.reset();
-    return env_->Unlink(path);
+    return OkStatus();
   }
 
   // After a Put of `rows`.  Errors wait for the next one.
