@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "ev_tf/tier/dram/dram_tier.h"
+#include "ev_tf/tier/ssd_log/ssd_log_tier.h"
 #include "ev_tf/tier/tier.h"
 #include "ev_tf/tier/tier_factory.h"
 #include "tests/support/status_matchers.h"
@@ -397,6 +398,31 @@ TierCase Dram() {
 
 INSTANTIATE_TEST_SUITE_P(Dram, TierContract, ::testing::Values(Dram()), CaseName);
 INSTANTIATE_TEST_SUITE_P(LevelDb, TierContract, ::testing::Values(LevelDb()), CaseName);
+TierCase SsdLog(const char* name, SsdIoMode mode, bool async) {
+  TierCase tier;
+  tier.name = name;
+  tier.open = [=](const std::string& dir, size_t row_bytes, Relocator* relocator, std::unique_ptr<Tier>* out) {
+    SsdLogOptions options;
+    options.path = dir + "/log";
+    options.row_bytes = row_bytes;
+    options.segment_bytes = 64 << 10;  // small, so that it compacts
+    options.io_mode = mode;
+    options.async_compaction = async;
+    options.relocator = relocator;
+    std::unique_ptr<SsdLogTier> log;
+    EV_RETURN_IF_ERROR(SsdLogTier::Open(options, &log));
+    *out = std::move(log);
+    return OkStatus();
+  };
+  tier.reuses_rows = false;
+  return tier;
+}
+
+INSTANTIATE_TEST_SUITE_P(SsdLog, TierContract,
+                         ::testing::Values(SsdLog("direct", SsdIoMode::kDirect, false),
+                                           SsdLog("buffered_async", SsdIoMode::kBuffered, true),
+                                           SsdLog("mapped", SsdIoMode::kMapped, false)),
+                         CaseName);
 INSTANTIATE_TEST_SUITE_P(PmemLibpmem, TierContract,
                          ::testing::Values(FromFactory("pmem_libpmem", TierKind::kPmemLibpmem, "")), CaseName);
 INSTANTIATE_TEST_SUITE_P(PmemMemkind, TierContract,

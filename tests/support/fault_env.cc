@@ -195,6 +195,7 @@ Status FaultEnv::Open(const std::string& path, const OpenOptions& options, std::
 Status FaultEnv::Lock(const std::string& path, std::unique_ptr<FileLock>* lock) {
   std::lock_guard<std::mutex> held(mu_);
   if (!locks_.insert(path).second) return Unavailable(path + ": locked");
+  now_.try_emplace(path, std::make_shared<Node>());
   *lock = std::make_unique<FaultLock>(this, path);
   return OkStatus();
 }

@@ -45,9 +45,13 @@ class LogTable {
   Status ReadAll(std::unordered_map<Key, uint64_t>* versions) {
     const std::vector<Key> keys = index_.Keys();
     std::vector<Position> positions(keys.size());
-    for (size_t i = 0; i < keys.size(); ++i) index_.Find(keys[i], &positions[i]);
     std::vector<std::byte> rows(keys.size() * options_.row_bytes);
-    EV_RETURN_IF_ERROR(tier_->Get(keys, positions, rows));
+    Status status = NotFound("");
+    for (int tries = 0; tries < 100 && status.code() == StatusCode::kNotFound; ++tries) {  // moved meanwhile: look again
+      for (size_t i = 0; i < keys.size(); ++i) index_.Find(keys[i], &positions[i]);
+      status = tier_->Get(keys, positions, rows);
+    }
+    EV_RETURN_IF_ERROR(status);
     for (size_t i = 0; i < keys.size(); ++i) {
       bool whole = false;
       (*versions)[keys[i]] = VersionOf(keys[i], {rows.data() + i * options_.row_bytes, options_.row_bytes}, &whole);
