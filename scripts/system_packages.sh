@@ -17,7 +17,7 @@ need() {
 
 has_program() { command -v "$1"; }
 has_header() { echo "#include <$1>" | g++ -x c++ -std=c++17 -fsyntax-only -; }
-has_library() { ldconfig -p | grep -F "$1"; }
+has_library() { PATH="$PATH:/sbin:/usr/sbin" ldconfig -p | grep -F "$1"; }
 has_venv() { "$python" -c 'import ensurepip, venv'; }
 has_python_headers() {
   "$python" -c 'import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))'
