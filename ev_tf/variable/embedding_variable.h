@@ -108,8 +108,9 @@ class EmbeddingVariable {
   Status ReadRows(Span<const Key> keys, const RowBatch& out, Span<bool> found) const;
 
   // Inserts or overwrites rows, for import.  Empty spans: slots get their initial values, frequency 0, version -1.
-  // values are required.  `keys` must be distinct.  `slot_specs` says what the columns of `slots` are; slots the variable
-  // lacks are added, slots it has and the columns lack get their initial value.
+  // values are required.  Of a key that stands twice the last row stays.  `slot_specs` says what the columns of `slots`
+  // are; slots the variable lacks are added, slots it has and the columns lack get their initial value.
+  // InvalidArgument: sizes differ; a frequency < 0; a version out of range while versions are recorded.
   struct ConstRowBatch {
     Span<const float> values;
     Span<const float> slots;

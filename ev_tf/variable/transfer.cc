@@ -99,6 +99,11 @@ Status EmbeddingVariable::Impl::WriteRows(Span<const Key> keys, Span<const SlotS
   if (!rows.versions.empty() && rows.versions.size() != n) {
     return SizeMismatch(name, "versions", n, rows.versions.size());
   }
+  for (const int64_t frequency : rows.frequencies) {
+    if (frequency < 0) {
+      return InvalidArgument(name + ": frequencies: expected at least 0, found " + std::to_string(frequency));
+    }
+  }
   if (options_.record_version) {
     for (const int64_t version : rows.versions) {
       if (version < -1 || version > kMaxVersion) {
@@ -130,8 +135,8 @@ Status EmbeddingVariable::Impl::WriteRows(Span<const Key> keys, Span<const SlotS
       if (refs.meta.empty()) continue;
       *refs.meta[e] = RowMeta{};
       if (options_.record_frequency && !rows.frequencies.empty()) {
-        refs.meta[e]->frequency = static_cast<uint32_t>(
-            std::clamp<int64_t>(rows.frequencies[i], 0, std::numeric_limits<uint32_t>::max()));
+        refs.meta[e]->frequency =
+            static_cast<uint32_t>(std::min<int64_t>(rows.frequencies[i], std::numeric_limits<uint32_t>::max()));
       }
       if (options_.record_version && !rows.versions.empty()) {
         refs.meta[e]->version_plus1 = static_cast<uint32_t>(rows.versions[i] + 1);
