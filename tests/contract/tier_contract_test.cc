@@ -405,7 +405,7 @@ TierCase SsdLog(const char* name, SsdIoMode mode, bool async) {
     SsdLogOptions options;
     options.path = dir + "/log";
     options.row_bytes = row_bytes;
-    options.segment_bytes = 64 << 10;  // small, so that it compacts
+    options.segment_bytes = std::max<uint64_t>(64 << 10, 32 * row_bytes);  // small, so that it compacts
     options.io_mode = mode;
     options.async_compaction = async;
     options.relocator = relocator;

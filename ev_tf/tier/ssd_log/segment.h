@@ -89,7 +89,7 @@ class SegmentTable {
   void InstallFound(std::unique_ptr<Segment> segment);
   // No new reader finds it; it is closed and freed when the last one has left.  Its number is free again.
   void Remove(Segment* segment);
-  // All segments, by number.  Good as long as nobody else may Remove.
+  // All segments, by number.  Good as long as nobody else may Remove, or a guard is held.
   std::vector<Segment*> All() const;
   uint32_t limit() const { return limit_; }
   size_t count() const;

@@ -15,14 +15,14 @@ namespace {
 
 using namespace ssd_log;  // NOLINT(google-build-using-namespace): this file is the door of that room
 
-constexpr double kLiveShare = 0.62;      // of bytes: 0.6 is promised
+constexpr double kLiveShare = 0.605;     // of bytes: 0.6 is promised, and what is above costs copies
 constexpr double kMostLiveSlots = 0.75;  // of slots: above, each row is copied more often than its space is worth
 constexpr size_t kCopiesPerPut = 3;      // rows that a sync Put copies for each row put: ahead of what garbage needs
 
 // Small rows have much header: their share of bytes cannot be had, so that of slots is bounded.
 double WantedSlots(const Geometry& g) {
   const double row_share = static_cast<double>(g.row_bytes) * g.slots / static_cast<double>(g.file_bytes());
-  return std::clamp(kLiveShare / row_share, kLiveShare, kMostLiveSlots);
+  return std::min(kLiveShare / row_share, kMostLiveSlots);
 }
 
 WriterOptions ForWriter(const SsdLogOptions& options) {
@@ -169,7 +169,7 @@ class SsdLogTier::Impl final : public BackgroundWorker {
     return status.ok() && copied > 0 && compactor_.Wanted();
   }
 
-  SsdLogMetrics Metrics() const;
+  SsdLogMetrics Metrics();
 
   // Constant after Open().
   SsdLogOptions options_;
@@ -268,14 +268,17 @@ class SsdLogTier::Impl final : public BackgroundWorker {
   std::atomic<bool> has_error_{false};
 };
 
-SsdLogMetrics SsdLogTier::Impl::Metrics() const {
+SsdLogMetrics SsdLogTier::Impl::Metrics() {
   const Counters& c = counters_;
   SsdLogMetrics m;
   m.rows = Value(c.rows);
   m.file_bytes = Value(c.file_bytes);
-  for (const Segment* segment : table_.All()) {
-    ++m.segments;
-    m.index_bytes += sizeof(Segment) + segment->bitmap_bytes();
+  {
+    EpochGuard guard(table_.domain());
+    for (const Segment* segment : table_.All()) {
+      ++m.segments;
+      m.index_bytes += sizeof(Segment) + segment->bitmap_bytes();
+    }
   }
   m.rows_put = Value(c.rows_put);
   m.rows_got = Value(c.rows_got);
