@@ -179,8 +179,8 @@ TEST_F(LevelDbTierTest, ATornLogLosesItsEndAlone) {
   ASSERT_TRUE(Put(1000, 100, 2).ok());
   tier_.reset();
   const auto logs = Files(".log");
-  ASSERT_EQ(logs.size(), 1u);
-  fs::resize_file(logs[0], fs::file_size(logs[0]) / 2);
+  ASSERT_FALSE(logs.empty());  // LevelDB may not have come to delete older ones
+  fs::resize_file(logs.back(), fs::file_size(logs.back()) / 2);
   ASSERT_TRUE(Open().ok());
   EXPECT_EQ(Scan(*tier_), flushed);
 }
