@@ -90,7 +90,11 @@ Status HashIndex::NewView(Segment* segment, uint32_t lines, std::unique_ptr<View
       view->lines += kPageLines;  // so that the destructor frees what has been taken
     }
   }
-  for (uint32_t i = 0; i < lines; ++i) view->line(i)->Clear(segment->filler);
+  for (uint32_t i = 0; i < lines; ++i) {
+    Line* line = view->line(i);
+    line->Clear(segment->filler);
+    line->last = i + 1 == lines || (i + 1) % kPageLines == 0;
+  }
   *out = std::move(view);
   return OkStatus();
 }

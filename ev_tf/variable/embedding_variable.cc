@@ -1,6 +1,7 @@
 #include "ev_tf/variable/embedding_variable.h"
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "ev_tf/base/scratch.h"
@@ -190,15 +191,19 @@ Status EmbeddingVariable::Impl::Apply(const UpdateRule& rule, Span<const SlotSpe
   }
   if (store_.tiered()) EV_RETURN_IF_ERROR(MakeRoom(keys.size(), keys.size()));
   const Status status = ApplyStripes(step, keys, executor);
+  store_.epochs().Collect();
   WakeEviction();
   update_keys_.fetch_add(static_cast<int64_t>(keys.size()), std::memory_order_relaxed);
   return status;
 }
 
 Status EmbeddingVariable::Impl::ApplyStripes(UpdateStep step, Span<const Key> keys, Executor& executor) {
-  const EpochGuard guard(store_.epochs());
+  // Rows below are good under the guard they were read under.  Without any, a guard a stripe lets what a growing index
+  // leaves behind be freed while the batch is still running.
+  std::optional<EpochGuard> guard;
   ColdRows cold;
   if (store_.tiered()) {
+    guard.emplace(store_.epochs());
     store_.FindCold(keys, &cold);
     EV_RETURN_IF_ERROR(store_.Fetch(&cold));
   }
@@ -219,6 +224,8 @@ Status EmbeddingVariable::Impl::ApplyStripes(UpdateStep step, Span<const Key> ke
       const Span<const KeyAt> entries = partition->stripe(s);
       if (entries.empty()) continue;
       std::lock_guard<std::mutex> lock(store_.stripes().of(s));
+      std::optional<EpochGuard> stripe_guard;
+      if (!guard) stripe_guard.emplace(store_.epochs());
       error.Keep(update->Run(step, entries, &store_, &counts));
     }
     update_rows_.fetch_add(counts.rows, std::memory_order_relaxed);

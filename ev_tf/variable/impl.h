@@ -31,7 +31,8 @@ inline Status SizeMismatch(const std::string& name, const char* what, size_t exp
 // Locks, outermost first:
 //   layout_mu_  shared by every call; alone for Relayout and Clear
 //   a stripe    whoever writes a row of the stripe, or reads value and slots as of one moment
-// A call holds one guard of the store from before its first look in the index; the threads that work for it hold none.
+// A call holds one guard of the store from before its first look in the index, and the threads that work for it hold none;
+// an Apply without tiers below has its threads hold one each instead.
 class EmbeddingVariable::Impl final : public EvictionClient {
  public:
   Impl(const VariableOptions& options, Span<const float> default_rows)

@@ -44,30 +44,40 @@ Status Compactor::TryStep(size_t* copied) {
   return lock.owns_lock() ? StepLocked(copied) : OkStatus();
 }
 
+void Compactor::TryAllAgain() {
+  std::lock_guard<std::mutex> lock(mu_);
+  for (Segment* segment : table_->All()) segment->rest_until = 0;
+  stuck_.store(false, std::memory_order_relaxed);
+}
+
 Status Compactor::StepLocked(size_t* copied) {
   *copied = 0;
   const uint64_t start = env_->NowNanos();
+  if (victim_ != nullptr && victim_->live.load(std::memory_order_acquire) == 0) FinishVictim();
   if (look_for_dead_.exchange(false, std::memory_order_relaxed)) FindDead();
   EV_RETURN_IF_ERROR(UnlinkDead());
   if (options_.relocator == nullptr || !TooManyDeadRows(options_.live_share)) return OkStatus();
-  if (victim_ == nullptr) {
-    FindDead();
-    victim_ = PickVictim();
-    next_slot_ = 0;
+  // A victim may have lost its last rows meanwhile: then it is the next one's turn.
+  while (*copied == 0 && TooManyDeadRows(options_.live_share)) {
+    if (victim_ == nullptr) {
+      FindDead();
+      victim_ = PickVictim();
+      next_slot_ = 0;
+    }
+    if (victim_ == nullptr) {
+      stuck_at_.store(writer_->end(), std::memory_order_relaxed);
+      stuck_.store(true, std::memory_order_relaxed);
+      return UnlinkDead();
+    }
+    stuck_.store(false, std::memory_order_relaxed);
+    Status status = CopySome(victim_, copied);
+    if (!status.ok()) {
+      victim_->unreadable = status.code() == StatusCode::kCorruption;
+      FinishVictim();
+      return status;
+    }
+    if (next_slot_ >= victim_->appended.load(std::memory_order_relaxed)) FinishVictim();
   }
-  if (victim_ == nullptr) {
-    stuck_at_.store(writer_->end(), std::memory_order_relaxed);
-    stuck_.store(true, std::memory_order_relaxed);
-    return UnlinkDead();
-  }
-  stuck_.store(false, std::memory_order_relaxed);
-  Status status = CopySome(victim_, copied);
-  if (!status.ok()) {
-    victim_->unreadable = status.code() == StatusCode::kCorruption;
-    FinishVictim();
-    return status;
-  }
-  if (next_slot_ >= victim_->appended.load(std::memory_order_relaxed)) FinishVictim();
   counters_->compaction_ns.Record(env_->NowNanos() - start);
   return UnlinkDead();
 }

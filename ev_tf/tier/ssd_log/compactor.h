@@ -41,6 +41,8 @@ class Compactor {
   Status Step(size_t* copied);
   // Step() if nobody else is at it.
   Status TryStep(size_t* copied);
+  // Segments whose last rows were not anybody's yet when they were copied may be victims again.
+  void TryAllAgain();
   // A row went, and its segment has no other.
   void NoteEmpty() { look_for_dead_.store(true, std::memory_order_relaxed); }
 

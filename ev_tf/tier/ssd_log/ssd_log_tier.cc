@@ -141,6 +141,7 @@ class SsdLogTier::Impl final : public BackgroundWorker {
 
   Status Settle() {
     EV_RETURN_IF_ERROR(TakeError());
+    compactor_.TryAllAgain();
     bool closed_open_segment = false;
     for (uint64_t slots_before = UINT64_MAX;;) {
       EV_RETURN_IF_ERROR(CopyAll());
