@@ -9,7 +9,7 @@ BLUE, RED, GREY = "#3b6ea8", "#c0504d", "#9a9a9a"
 
 def _panels(rows):
   """(title, logarithmic, rows) of the groups of rows that share a scale."""
-  with_ratio = [row for row in rows if row.ratio is not None]
+  with_ratio = [row for row in rows if row.ratio is not None and (row.target is not None or "through" in row.group)]
   speedups = [row for row in with_ratio if row.group.startswith("through TensorFlow") and not row.at_most]
   dedup = [row for row in with_ratio if row.group.startswith("dedup")]
   shares = [row for row in with_ratio if row not in speedups and row not in dedup and not row.at_most]
@@ -26,7 +26,9 @@ def _panels(rows):
 def _label(row):
   peer = row.peer.split("/s ", 1)[-1] if "/s " in row.peer else ""
   group = row.group.replace("through TensorFlow, ", "").replace(", batch 65,536", "")
-  text = f"{row.case} ({group})" if group not in ("dedup / tf.unique",) else row.case
+  if row.group.startswith(("dedup", "memory")):
+    return row.case
+  text = f"{row.case} ({group})"
   if row.group.startswith("through TensorFlow") and not row.at_most:
     text = f"{text} / {peer}"
   return textwrap.shorten(text, 110, placeholder="...")
@@ -76,5 +78,5 @@ def draw(result, path):
                   f"{machine['date']}{' (quick)' if result['quick'] else ''}\nblack mark: target; blue: met; red: missed; "
                   "grey: no target; thin line: lowest to highest round", fontsize=9)
   figure.tight_layout(rect=(0, 0, 1, 0.99))
-  figure.savefig(path, dpi=130)
+  figure.savefig(path, dpi=130, bbox_inches="tight")
   plt.close(figure)

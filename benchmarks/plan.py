@@ -7,17 +7,20 @@ STATIC = {"adagrad": "static-uniq", "adam": "static-lazy"}
 SUITES = ("tables", "lookup", "update", "growth", "dedup", "op", "small")
 PEERS = ("static", "tfra", "deepray", "dense-hash-table")  # "static" is all that peers/static.py has
 
-# What a name in a table means.
+# How the table names an implementation, and what it is.
 NAMES = {
-    "ev": "embedding variable, graph and session",
-    "ev-function": "embedding variable, tf.function",
-    "static-uniq": "tf.Variable, unique + gather + sparse Adagrad",
-    "static-lazy": "tf.Variable, unique + gather + lazy Adam by hand",
-    "static": "tf.Variable, tf.gather with duplicates",
-    "tfra": "TFRA 0.8.1, told the number of rows",
-    "deepray": "deepray 0.21.97",
-    "dense-hash-table": "tf.lookup DenseHashTable, told the number of rows",
+    "static-uniq": ("static", "tf.Variable [rows, dim]: tf.unique, tf.gather, TensorFlow's sparse Adagrad"),
+    "static-lazy": ("static, lazy Adam", "tf.Variable [rows, dim]: tf.unique, tf.gather, lazy Adam written by hand"),
+    "static": ("static, no unique", "tf.Variable [rows, dim]: tf.gather with duplicates"),
+    "tfra": ("TFRA 0.8.1", "TensorFlow Recommenders Addons on TensorFlow 2.16.2, told the number of rows"),
+    "deepray": ("deepray 0.21.97", "on TensorFlow 2.15.1"),
+    "dense-hash-table": ("DenseHashTable", "tf.lookup's, told the number of rows; Adagrad written by hand"),
+    "ev-function": ("ours in tf.function", "the other rows are a graph and a session"),
 }
+
+
+def name_of(impl):
+  return NAMES[impl][0] if impl in NAMES else impl
 
 
 class Table(NamedTuple):

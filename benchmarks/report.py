@@ -50,7 +50,7 @@ def quiet_first(samples):
 
 def make_row(group, case, ours, peer, ratios, busy, target, at_most=False, why_not=""):
   if not ratios:
-    return Row(group, case, ours, peer, None, None, None, 0, False, target, at_most, f"not measured: {why_not}")
+    return Row(group, case, ours, peer, None, None, None, 0, False, target, at_most, "not measured" + why_not)
   ratio = statistics.median(ratios)
   verdict = ""
   if target is not None:
@@ -96,7 +96,9 @@ def _table_rows(table, records, missing):
     for dist in ("new",) if case == "insert" else plan.DISTS:
       for peer in table.impls[1:]:
         target = plan.speedup_target(case, table.optimizer, dist, peer)
-        row = _speedup(group, of_table, case, dist, peer, target, missing)
+        asked = peer not in missing and f"{peer}, {table.label} {table.optimizer}" not in missing
+        why_not = ", nor asked for" if asked else ""  # the reasons stand below the table
+        row = _speedup(group, of_table, case, dist, peer, target, why_not)
         if row is not None:
           rows.append(row)
     if case == "insert":
@@ -104,7 +106,7 @@ def _table_rows(table, records, missing):
   return rows
 
 
-def _speedup(group, records, case, dist, peer, target, missing):
+def _speedup(group, records, case, dist, peer, target, why_not):
   """Our speed over the peer's; inserts by their mean, so that stalls count. None if nobody asked for the pair."""
   field = "mean_s" if case == "insert" else "median_s"
   ours = {record["round"]: record for record in _matching(records, impl=plan.OURS, case=case, dist=dist)}
@@ -114,11 +116,11 @@ def _speedup(group, records, case, dist, peer, target, missing):
   if not both:
     if target is None or not ours:
       return None
-    return make_row(group, label, "", plan.NAMES[peer], [], False, target, why_not=missing.get(peer, "not asked for"))
+    return make_row(group, label, "", plan.name_of(peer), [], False, target, why_not=why_not)
   pairs = [(theirs[r][field] / ours[r][field], max(ours[r]["other_cpu"], theirs[r]["other_cpu"])) for r in both]
   ratios, busy = quiet_first(pairs)
   speed = [_rate(statistics.median(side[r]["batch"] / side[r][field] for r in both)) for side in (ours, theirs)]
-  return make_row(group, label, speed[0], f"{speed[1]} {plan.NAMES[peer]}", ratios, busy, target)
+  return make_row(group, label, speed[0], f"{speed[1]} {plan.name_of(peer)}", ratios, busy, target)
 
 
 def _worst_insert(group, records):
@@ -145,7 +147,9 @@ def _growth_rows(records):
     what = " with frequency and version" if run["meta"] else ""
     group = f"memory per row beyond value and slots, highest from 1 M to {plan.in_words(run['rows'])} rows, growing"
     for field, how in (("overhead_worst", "as the engine counts"), ("overhead_worst_resident", "resident memory")):
-      rows.append(make_row(group, f"bytes{what}, {how}", f"{run[field]:.3g} B", "value and slots", [run[field]], False, target,
+      made_of = (f"{run['overhead_worst_index']:.3g} B index, {run['overhead_worst_pool']:.3g} B pool, at "
+                 f"{run['overhead_worst_at_rows'] / 1e6:.3g} M rows") if field == "overhead_worst" else ""
+      rows.append(make_row(group, f"bytes{what}, {how}", f"{run[field]:.3g} B", made_of, [run[field]], False, target,
                            at_most=True))
   mean = [(run["worst_to_median"], run["other_cpu"]) for run in runs if run["dim"] == 64]
   if mean:
@@ -160,9 +164,9 @@ def _engine_rows(records):
   rows = []
   for run in _matching(records, bench="engine_lookup"):
     target = plan.LOOKUP_SHARE[run["dim"]] if run["dist"] == "unique" else None
-    rows.append(_ceiling_row(run, f"lookup, {run['row_bytes']}-byte rows", "gather, positions known", target))
+    rows.append(_ceiling_row(run, f"lookup, {run['row_bytes']}-byte rows", "known-position gather", target))
   for run in _matching(records, bench="engine_update"):
-    rows.append(_ceiling_row(run, f"update, {run['optimizer']}, {run['row_bytes']}-byte rows", "read + write, positions known",
+    rows.append(_ceiling_row(run, f"update, {run['optimizer']}, {run['row_bytes']}-byte rows", "known-position read + write",
                              None))
   return rows
 
@@ -238,32 +242,40 @@ def _rounded(value):
   return value
 
 
+COLUMNS = (("case", "left", 62), ("ours", "right", 13), ("peer", "left", 38), ("ratio", "right", 6), ("range", "right", 13),
+           ("target", "right", 7), ("verdict", "left", 13))
+COLOURS = {"met": "green", "missed": "red"}
+
+
 def show(result):
-  """Prints the table."""
+  """Prints the tables, one for each group of rows, their columns under one another."""
   from rich.console import Console
   from rich.table import Table
 
-  console = Console(width=None if Console().is_terminal else 170)
+  console = Console(width=max(Console().width, 176) if not Console().is_terminal else None)
   machine = result["machine"]
-  console.print(f"\n{machine['cpu']}, {machine['cpus']} CPUs, {machine['memory_gib']} GiB, TensorFlow "
+  console.print(f"{machine['cpu']}, {machine['cpus']} CPUs, {machine['memory_gib']} GiB, TensorFlow "
                 f"{machine['tensorflow']}, commit {machine['commit']}, {machine['date']}, {result['minutes']} minutes"
                 + (", [bold]quick: not the sizes that the targets speak of[/bold]" if result["quick"] else ""))
-  table = Table(show_lines=False)
-  for name, how in (("case", "left"), ("ours", "right"), ("peer", "left"), ("ratio", "right"), ("range", "right"),
-                    ("target", "right"), ("verdict", "left")):
-    table.add_column(name, justify=how)
-  colours = {"met": "green", "missed": "red"}
-  group = None
-  for row in rows_of(result):
-    if row.group != group:
-      table.add_section()
-      table.add_row(f"[bold]{row.group}[/bold]")
-      group = row.group
-    target = "" if row.target is None else f"{'<=' if row.at_most else '>='} {row.target:g}"
-    ratio, spread = ("", "") if row.ratio is None else (f"{row.ratio:.2f}", f"{row.low:.2f}-{row.high:.2f}")
-    verdict = f"[{colours[row.verdict]}]{row.verdict}[/]" if row.verdict in colours else row.verdict
-    table.add_row(f"  {row.case}", row.ours, row.peer, ratio, spread, target, verdict + (" (busy)" if row.busy else ""))
-  console.print(table)
+  rows = rows_of(result)
+  for group in dict.fromkeys(row.group for row in rows):
+    table = Table(title=f"[bold]{group}[/bold]", title_justify="left", title_style="")
+    for name, how, width in COLUMNS:
+      table.add_column(name, justify=how, min_width=width if console.width >= 170 else None)
+    for row in rows:
+      if row.group == group:
+        table.add_row(*_cells(row))
+    console.print(table)
   console.print("ratio: median over the rounds, both sides of the same round; busy: others used the CPU meanwhile.")
-  for impl, why in result["missing"].items():
-    console.print(f"Not measured: {plan.NAMES.get(impl, impl)}: {why}")
+  for name, meaning in plan.NAMES.values():
+    if any(name in row.peer for row in rows):
+      console.print(f"{name}: {meaning}", markup=False, highlight=False)
+  for subject, why in result["missing"].items():
+    console.print(f"Not measured: {plan.name_of(subject)}: {why}", style="bold", markup=False, highlight=False)
+
+
+def _cells(row):
+  target = "" if row.target is None else f"{'<=' if row.at_most else '>='} {row.target:g}"
+  ratio, spread = ("", "") if row.ratio is None else (f"{row.ratio:.2f}", f"{row.low:.2f}-{row.high:.2f}")
+  verdict = f"[{COLOURS[row.verdict]}]{row.verdict}[/]" if row.verdict in COLOURS else row.verdict
+  return row.case, row.ours, row.peer, ratio, spread, target, (verdict + " (busy)" if row.busy else verdict).strip()

@@ -20,7 +20,8 @@ constexpr size_t kIdsPerRepeat = size_t{1} << 22;
 // What a call keeps between batches: one dedup for each task.
 class Deduplicator {
  public:
-  explicit Deduplicator(int threads) : executor_(NewThreadPoolExecutor(threads)), dedups_(static_cast<size_t>(threads)) {}
+  explicit Deduplicator(int threads)
+      : executor_(NewThreadPoolExecutor(threads)), dedups_(static_cast<size_t>(threads)) {}
 
   // Calls visit(dedup of one stripe) on each stripe, from `threads` threads.  Returns the number of distinct keys.
   template <typename Visit>

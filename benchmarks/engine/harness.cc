@@ -191,7 +191,8 @@ JsonLine& JsonLine::Add(const Comparison& comparison) {
 HugeBuffer::HugeBuffer(size_t bytes) {
   bytes = (bytes + kHugePage - 1) / kHugePage * kHugePage;
   mapped_bytes_ = bytes + kHugePage;
-  void* mapped = mmap(nullptr, mapped_bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  void* mapped =
+      mmap(nullptr, mapped_bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (mapped == MAP_FAILED) Fail("no memory for a buffer of " + std::to_string(bytes) + " bytes");
   mapped_ = static_cast<char*>(mapped);
   data_ = reinterpret_cast<char*>((reinterpret_cast<uintptr_t>(mapped_) + kHugePage - 1) / kHugePage * kHugePage);

@@ -54,15 +54,14 @@ uint64_t Random::Next() { return Mix(state_ += 0x9E3779B97F4A7C15ULL); }
 uint64_t Random::Below(uint64_t n) { return static_cast<uint64_t>((static_cast<unsigned __int128>(Next()) * n) >> 64); }
 double Random::Unit() { return static_cast<double>(Next() >> 11) * 0x1p-53; }
 
-Key KeyOfRow(uint64_t index) {
-  return static_cast<Key>(Mix(index + 0x9E3779B97F4A7C15ULL) & 0x7FFFFFFFFFFFFFFFULL);
-}
+Key KeyOfRow(uint64_t index) { return static_cast<Key>(Mix(index + 0x9E3779B97F4A7C15ULL) & 0x7FFFFFFFFFFFFFFFULL); }
 
 std::vector<std::vector<uint32_t>> RowBatches(const std::string& dist, uint64_t rows, size_t batch, size_t batches,
                                               uint64_t seed) {
   if (dist == "unique" && batch > rows / 2) Fail("unique ids: expected at least two rows for each id of a batch");
   const bool zipf = dist.rfind("zipf", 0) == 0;
-  if (!zipf && dist != "unique" && dist != "uniform") Fail("distribution: expected unique, uniform or zipf<s>, found " + dist);
+  if (!zipf && dist != "unique" && dist != "uniform")
+    Fail("distribution: expected unique, uniform or zipf<s>, found " + dist);
   Random random(seed);
   const Zipf ranks(zipf ? std::atof(dist.c_str() + 4) : 2.0, rows);
   std::vector<std::vector<uint32_t>> result(batches);

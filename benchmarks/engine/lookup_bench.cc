@@ -39,8 +39,8 @@ class LookupBench {
     const auto all = [&](const auto& one) {
       for (size_t b = 0; b < batches; ++b) one(b);
     };
-    const Comparison result = Compare(repeats, static_cast<double>(batch * batches), [&] { all(lookup); },
-                                      [&] { all(gather); });
+    const Comparison result = Compare(
+        repeats, static_cast<double>(batch * batches), [&] { all(lookup); }, [&] { all(gather); });
     JsonLine()
         .Add("bench", "engine_lookup")
         .Add("rows", static_cast<int64_t>(rows_))
@@ -94,10 +94,7 @@ int main(int argc, char** argv) {
   arguments.Done();
   for (const int64_t n : rows) {
     for (const int64_t dim : dims) {
-      const auto run = dim == 16   ? RunDim<16>
-                       : dim == 32 ? RunDim<32>
-                       : dim == 64 ? RunDim<64>
-                                   : nullptr;
+      const auto run = dim == 16 ? RunDim<16> : dim == 32 ? RunDim<32> : dim == 64 ? RunDim<64> : nullptr;
       if (run == nullptr) Fail("--dims: expected 16, 32 or 64, found " + std::to_string(dim));
       run(static_cast<uint64_t>(n), dists, threads, batch, batches, repeats);
     }

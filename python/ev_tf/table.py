@@ -5,6 +5,7 @@ import collections
 from tensorflow.core.framework import types_pb2
 from tensorflow.python.framework import constant_op, cpp_shape_inference_pb2, dtypes, ops, tensor_shape
 from tensorflow.python.ops import gen_resource_variable_ops
+from tensorflow.python.trackable import base as trackable_base
 from tensorflow.python.trackable import resource as trackable_resource
 
 from ev_tf._native import raw_ops
@@ -73,6 +74,29 @@ def restore_content(spec, handle, tensors):
                            record_frequency=spec.record_frequency, record_version=spec.record_version)
 
 
+class TableContent(trackable_base.Trackable):
+  """The table of a graph's variable, as object-based checkpoints see it.
+
+  Args:
+    spec: TableSpec.
+    handle: the variable's handle.
+  """
+
+  def __init__(self, spec, handle):
+    self._spec = spec
+    self._handle = handle
+
+  def _serialize_to_tensors(self):
+    return _by_suffix(export_content(self._spec, self._handle))
+
+  def _restore_from_tensors(self, restored_tensors):
+    return restore_content(self._spec, self._handle, [restored_tensors[f"-{suffix}"] for suffix, _ in CONTENT.values()])
+
+
+def _by_suffix(content):
+  return {f"-{suffix}": tensor for (suffix, _), tensor in zip(CONTENT.values(), content)}
+
+
 class EmbeddingTable(trackable_resource.CapturableResource):
   """The table of an eager variable, as object-based checkpoints and SavedModels see it. Destroys it when collected.
 
@@ -102,8 +126,7 @@ class EmbeddingTable(trackable_resource.CapturableResource):
 
   def _serialize_to_tensors(self):
     # A SavedModel loader asks for the tensors before anything is initialized.
-    content = export_content(self._spec, self.resource_handle, empty_if_uninitialized=True)
-    return {f"-{suffix}": tensor for (suffix, _), tensor in zip(CONTENT.values(), content)}
+    return _by_suffix(export_content(self._spec, self.resource_handle, empty_if_uninitialized=True))
 
   def _restore_from_tensors(self, restored_tensors):
     tensors = [restored_tensors[f"-{suffix}"] for suffix, _ in CONTENT.values()]

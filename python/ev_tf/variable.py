@@ -149,8 +149,8 @@ class EmbeddingVariable(CheckpointNode, NoDenseValue, resource_variable_ops.Reso
   def _make_in_graph(self, spec, scope, draw_default_rows):
     """Handle, initializer and the nodes that a VariableDef names, as arguments of BaseResourceVariable."""
     self._shared_name_value = spec.name
-    self._table = None
     handle = table.make_handle(spec, spec.name, name=scope)
+    self._table = table.TableContent(spec, handle)
     with ops.name_scope("Initializer"), ops.device(handle.device), ops.colocate_with(None, ignore_existing=True):
       default_rows = draw_default_rows()
     with ops.device(handle.device), ops.colocate_with(None, ignore_existing=True):

@@ -1,7 +1,7 @@
 // What every optimizer promises: the arithmetic of its header, and the same bits on every instruction set.
 //
-// Runs under every EV_ISA, which shows the library's kernels; the kernels are compiled here once more, so that the sets can
-// also be compared with one another in one process.
+// Runs under every EV_ISA, which shows the library's kernels; the kernels are compiled here once more, so that the sets
+// can also be compared with one another in one process.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -46,7 +46,8 @@ struct NamedKernels {
 
 // The library's kernels, and those of every instruction set that this machine has.
 std::vector<NamedKernels> AllKernels() {
-  std::vector<NamedKernels> all = {{std::string("library, ") + IsaName(BestIsa()), &Kernels()}, {"plain", &plain::kKernels}};
+  std::vector<NamedKernels> all = {{std::string("library, ") + IsaName(BestIsa()), &Kernels()},
+                                   {"plain", &plain::kKernels}};
 #if EV_X86_KERNELS
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2")) all.push_back({"avx2", &avx2::kKernels});
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&

@@ -34,8 +34,8 @@ std::vector<Key> Spread() {
 }
 
 const KeySet kKeySets[] = {
-    {"edges", EdgesAndSmall, 50000},
-    {"one_home_line", [] { return test::KeysOfHomeLine(~0u, 1, 2, 150); }, 50000},
+    {"edges", EdgesAndSmall, 20000},
+    {"one_home_line", [] { return test::KeysOfHomeLine(~0u, 1, 2, 150); }, 20000},
     {"two_home_lines",
      [] {
        std::vector<Key> keys = test::KeysOfHomeLine(0, 1, 2, 70);
@@ -43,10 +43,10 @@ const KeySet kKeySets[] = {
        keys.insert(keys.end(), more.begin(), more.end());
        return keys;
      },
-     50000},
-    {"one_stripe", [] { return test::KeysOfPrefix(17, 6, 60000); }, 400000},
-    {"one_deep_segment", [] { return test::KeysOfPrefix(0xabc, 12, 50000); }, 400000},
-    {"spread", Spread, 400000},
+     20000},
+    {"one_stripe", [] { return test::KeysOfPrefix(17, 6, 60000); }, 300000},
+    {"one_deep_segment", [] { return test::KeysOfPrefix(0xabc, 12, 50000); }, 300000},
+    {"spread", Spread, 200000},
 };
 
 class IndexModel : public testing::TestWithParam<KeySet> {

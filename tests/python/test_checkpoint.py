@@ -67,6 +67,27 @@ def test_another_dim_is_refused(tmp_path):
     tf.train.Checkpoint(model=holder).restore(path)
 
 
+def test_object_based_checkpoints_of_a_graph(tmp_path):
+  path, results = None, []
+  for restore in (False, True):
+    with tf.Graph().as_default(), v1.Session() as session:
+      ev = ev_tf.get_embedding_variable("table", 4)
+      rows = tf.gather(ev, IDS)
+      train_op = v1.train.AdagradOptimizer(0.1).minimize(tf.reduce_sum(tf.square(rows)))
+      checkpoint = v1.train.Checkpoint(table=ev)
+      if restore:
+        status = checkpoint.restore(path)
+        status.assert_consumed()
+        status.run_restore_ops(session)
+      else:
+        session.run(v1.global_variables_initializer())
+        session.run(train_op)
+        path = checkpoint.save(str(tmp_path / "ck"), session=session)
+      session.run(train_op)
+      results.append(session.run(rows))
+  np.testing.assert_array_equal(*results)
+
+
 LOADERS = {
     "python": """
 import ev_tf

@@ -53,8 +53,8 @@ inline constexpr std::array<Key, 12> kEdgeKeys = {0,
                                                   std::numeric_limits<Key>::max() - 1,
                                                   int64_t{1} << 32};
 
-// `n` distinct keys whose hashes begin with the low `bits` bits of `prefix`: for bits up to a segment's depth they all fall
-// into one segment, and for 6 bits into one stripe.  Home lines are spread.
+// `n` distinct keys whose hashes begin with the low `bits` bits of `prefix`: for bits up to a segment's depth they all
+// fall into one segment, and for 6 bits into one stripe.  Home lines are spread.
 inline std::vector<Key> KeysOfPrefix(uint64_t prefix, int bits, size_t n) {
   std::vector<Key> keys(n);
   for (size_t i = 0; i < n; ++i) {

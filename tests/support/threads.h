@@ -8,7 +8,7 @@
 
 namespace ev::test {
 
-// Runs body(0) .. body(threads - 1), each on a thread of its own, once all threads have started; returns when all are done.
+// Runs body(0) .. body(threads - 1), each on a thread of its own, once all have started; returns when all are done.
 inline void RunTogether(int threads, const std::function<void(int)>& body) {
   std::atomic<int> waiting{threads};
   std::vector<std::thread> running;

@@ -29,7 +29,8 @@ inline VariableOptions Options(int64_t dim, bool with_meta = false) {
   return options;
 }
 
-inline std::unique_ptr<EmbeddingVariable> NewVariable(const VariableOptions& options, const std::vector<float>& defaults) {
+inline std::unique_ptr<EmbeddingVariable> NewVariable(const VariableOptions& options,
+                                                      const std::vector<float>& defaults) {
   std::unique_ptr<EmbeddingVariable> variable;
   EV_EXPECT_OK(EmbeddingVariable::Create(options, defaults, &variable));
   return variable;

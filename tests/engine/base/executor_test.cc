@@ -48,6 +48,21 @@ TEST_P(ExecutorContract, RunMayBeCalledFromSeveralThreads) {
   EXPECT_EQ(total.load(), kThreads * kRuns * kTasks);
 }
 
+// A task may split its own work again: whoever waits runs what is left, so that no thread is needed that is not there.
+TEST_P(ExecutorContract, ATaskMayRunTasks) {
+  std::atomic<int> leaves{0};
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 3; ++t) {
+    threads.emplace_back([this, &leaves] {
+      executor_->Run(6, [&](int) {
+        executor_->Run(5, [&](int) { executor_->Run(4, [&](int) { ++leaves; }); });
+      });
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(leaves.load(), 3 * 6 * 5 * 4);
+}
+
 TEST_P(ExecutorContract, IsDestroyedWithoutARun) { executor_.reset(); }
 
 INSTANTIATE_TEST_SUITE_P(Threads, ExecutorContract, testing::Values(1, 2, 3, 8));

@@ -55,7 +55,7 @@ void ReadersNeverMiss(const std::vector<Key>& order) {
   });
   EXPECT_EQ(missed.load(), 0) << "H2: a batch missed a key that was there";
   EXPECT_EQ(index.size(), static_cast<int64_t>(part * kWriters));
-  test::ExpectFound(index, std::vector<Key>(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(part * kWriters)));
+  test::ExpectFound(index, {order.begin(), order.begin() + static_cast<std::ptrdiff_t>(part * kWriters)});
 }
 
 TEST(HashIndexThreads, H2ReadersNeverMissAKeyWhileTheIndexGrows) {

@@ -19,7 +19,9 @@ class IndexGrowth : public testing::TestWithParam<int64_t> {};
 
 TEST_P(IndexGrowth, AKeyTakesAtMost24BytesAtEveryStep) {
   const int64_t stride = GetParam();
-  const auto key_of = [&](int64_t i) { return static_cast<Key>(static_cast<uint64_t>(i) * static_cast<uint64_t>(stride)); };
+  const auto key_of = [&](int64_t i) {
+    return static_cast<Key>(static_cast<uint64_t>(i) * static_cast<uint64_t>(stride));  // wraps around
+  };
   EpochDomain epochs;
   HashIndex index(&epochs);
   double most = 0;

@@ -143,7 +143,7 @@ TEST_F(HashIndexTest, RemovalGivesMemoryBack) {
 TEST_F(HashIndexTest, ChurnDoesNotGrowIt) {
   constexpr Key kLive = 20000;
   int64_t most = 0;
-  for (Key key = 0; key < 20 * kLive; ++key) {
+  for (Key key = 0; key < 8 * kLive; ++key) {
     ASSERT_EQ(test::InsertOne(&index_, key, static_cast<Location>(key)), kNoLocation);
     if (key >= kLive) {
       ASSERT_EQ(RemoveOne(&index_, key - kLive), static_cast<Location>(key - kLive));
@@ -175,8 +175,8 @@ TEST_F(HashIndexTest, H3WhatARebuildReplacesWaitsForTheGuard) {
   ExpectFound(index_, keys);
 }
 
-// An insert stores the location before the key.  A scan that comes in between sees a location beside the filler, which is
-// nobody's key: visiting it would export a row that does not exist.
+// An insert stores the location before the key.  A scan that comes in between sees a location beside the filler, which
+// is nobody's key: visiting it would export a row that does not exist.
 TEST_F(HashIndexTest, ScanSkipsAnEntryThatIsHalfWritten) {
   InsertAll(&index_, {100, 200}, 1);
   const uint64_t hash = HashKey(300);

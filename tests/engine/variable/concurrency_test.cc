@@ -69,8 +69,7 @@ TEST_F(ConcurrencyTest, V3NoUpdateIsLostWhenCallsShareThePool) {
   ExpectEveryUpdate();
 }
 
-// Elements of a row move together in these tests, so that a value that was never there shows: a lookup may mix steps, but
-// each float is a count of steps.
+// Each float of a row is a count of steps, so that a value that was never there shows, though a lookup may mix steps.
 TEST_F(ConcurrencyTest, V1LookupsAndReadsBesideTraining) {
   constexpr int kReaders = 3;
   test::RunTogether(kTrainers + kReaders, [&](int thread) {

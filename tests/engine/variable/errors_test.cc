@@ -98,8 +98,9 @@ TEST_F(VariableErrors, ApplyWithAnotherNumberOfSlots) {
 TEST_F(VariableErrors, ASlotThatExistsWithAnotherDim) {
   ExpectError(ApplyWith(adagrad_.rule, {{"adagrad/0", 1, 0}}), kInvalid,
               {"table", "'adagrad/0'", "expected", std::to_string(kDim), "found 1"});
-  ExpectError(ev_->WriteRows(keys_, std::vector<SlotSpec>{{"adagrad/0", 2, 0}}, {values_, std::vector<float>(4), {}, {}}),
-              kInvalid, {"table", "'adagrad/0'", "expected", std::to_string(kDim), "found 2"});
+  const std::vector<SlotSpec> two = {{"adagrad/0", 2, 0}};
+  ExpectError(ev_->WriteRows(keys_, two, {values_, std::vector<float>(4), {}, {}}), kInvalid,
+              {"table", "'adagrad/0'", "expected", std::to_string(kDim), "found 2"});
 }
 
 // A rule writes dim floats to each of its slots: a narrower one would let it write over its neighbours.
@@ -129,7 +130,9 @@ TEST_F(VariableErrors, ReadRowsIntoColumnsOfAnotherSize) {
   bool found[3];
   std::vector<float> floats(7);
   std::vector<int64_t> ints(3);
-  const auto read = [&](const EmbeddingVariable::RowBatch& out, size_t n) { return ev_->ReadRows(keys_, out, {found, n}); };
+  const auto read = [&](const EmbeddingVariable::RowBatch& out, size_t n) {
+    return ev_->ReadRows(keys_, out, {found, n});
+  };
   ExpectError(read({}, 3), kInvalid, {"table", "found", "expected 2", "found 3"});
   ExpectError(read({floats, {}, {}, {}}, 2), kInvalid, {"table", "values", "expected 8", "found 7"});
   ExpectError(read({{}, floats, {}, {}}, 2), kInvalid, {"table", "slots", "expected 8", "found 7"});
