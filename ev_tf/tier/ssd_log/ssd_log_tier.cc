@@ -143,23 +143,19 @@ class SsdLogTier::Impl final : public BackgroundWorker {
     EV_RETURN_IF_ERROR(TakeError());
     compactor_.TryAllAgain();
     bool closed_open_segment = false;
-    for (uint64_t slots_before = UINT64_MAX;;) {
+    for (int round = 0; round < 16; ++round) {
       EV_RETURN_IF_ERROR(CopyAll());
       EV_RETURN_IF_ERROR(writer_.Flush());  // what waited for it can be unlinked
       size_t copied = 0;
       compactor_.NoteEmpty();
       EV_RETURN_IF_ERROR(compactor_.Step(&copied));
       // Each flush adds fillers: where segments are small, they may outweigh what one round more gives back.
-      const uint64_t slots = Value(counters_.slots);
-      if (copied > 0 && slots < slots_before) {
-        slots_before = slots;
-        continue;
-      }
-      if (copied > 0) return writer_.Flush();
+      if (copied > 0) continue;
       if (closed_open_segment || !writer_.OpenSegmentIsPoor(WantedSlots(geometry_))) return OkStatus();
       closed_open_segment = true;
       EV_RETURN_IF_ERROR(writer_.CloseOpenSegment());
     }
+    return writer_.Flush();
   }
 
   bool RunStep() override {
