@@ -1,14 +1,19 @@
 // The tiers that stand on libraries of others.
 //
-// leveldb   the tier as it is set here against the same tier with LevelDB's own settings, in turn, in one run:
-//             put     new rows, batch by batch
-//             get     rows at random
-//             step    what a store under training does: read rows, put them back changed, remove the old copies
-//           "reading" beside it: the two with rows read without checking them, so that checksums have a price.
+// leveldb   the tier as it is, in turn with two others in one run:
+//             plain     LevelDB as it comes: its own settings, one Put() and one Get() a row in the order asked, no checking
+//                       of what is read, overwriting by key.  How other systems use it
+//             defaults  the same tier (batches, sorted, one entry a copy) with LevelDB's own settings
+//           and three kinds of work:
+//             put       new rows, batch by batch
+//             get       rows at random
+//             step      what a store under training does: read rows, put them back changed, remove the old copies
+//           "trusting" prices the checksums: the tier, and the tier without their verification.
 // pmem      Get() of rows at random from each PMEM tier against a plain gather from small pages, positions known.
 //
 // Axes (default):  --what leveldb,pmem   --rows 1000000   --row_bytes 256   --batch 10000   --repeats 5
-//                  --batches 4 (of one repeat)   --path . (the databases and files go into a new directory there)
+//                  --batches 8 (of one repeat)   --path . (the databases and files go into a new directory there)
+#include <leveldb/db.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -112,6 +117,47 @@ class Table {
   std::vector<std::byte> bytes_;
 };
 
+// LevelDB as it comes.
+class PlainLevelDb final : public Tier {
+ public:
+  PlainLevelDb(const std::string& path, size_t row_bytes) : row_bytes_(row_bytes) {
+    leveldb::Options options;
+    options.create_if_missing = true;
+    leveldb::DB* db = nullptr;
+    const leveldb::Status status = leveldb::DB::Open(options, path, &db);
+    if (!status.ok()) Fail(status.ToString());
+    db_.reset(db);
+  }
+  const char* name() const override { return "plain"; }
+  size_t row_bytes() const override { return row_bytes_; }
+  Status Get(Span<const Key> keys, Span<const Position> /*positions*/, Span<std::byte> rows) override {
+    std::string row;
+    for (size_t i = 0; i < keys.size(); ++i) {
+      if (!db_->Get(leveldb::ReadOptions(), Bytes(keys[i]), &row).ok()) return NotFound("a row");
+      std::memcpy(rows.data() + i * row_bytes_, row.data(), row_bytes_);
+    }
+    return OkStatus();
+  }
+  Status Put(Span<const Key> keys, Span<const std::byte> rows, Span<Position> positions) override {
+    for (size_t i = 0; i < keys.size(); ++i) {
+      const leveldb::Slice row(reinterpret_cast<const char*>(rows.data()) + i * row_bytes_, row_bytes_);
+      if (!db_->Put(leveldb::WriteOptions(), Bytes(keys[i]), row).ok()) return IoError("a row");
+      positions[i] = 0;
+    }
+    return OkStatus();
+  }
+  void Remove(Span<const Key>, Span<const Position>) override {}  // the copies are overwritten
+  Status Flush() override { return OkStatus(); }
+  size_t size() const override { return 0; }
+  size_t bytes() const override { return 0; }
+
+ private:
+  static leveldb::Slice Bytes(const Key& key) { return {reinterpret_cast<const char*>(&key), sizeof(key)}; }
+
+  const size_t row_bytes_;
+  std::unique_ptr<leveldb::DB> db_;
+};
+
 std::unique_ptr<Table> OpenLevelDb(const Axes& axes, const std::string& name, const LevelDbTuning& tuning) {
   LevelDbOptions options;
   options.path = axes.directory + "/" + name;
@@ -130,23 +176,23 @@ void Report(const Axes& axes, const char* what, const Comparison& comparison) {
 void LevelDbBench(const Axes& axes) {
   LevelDbTuning unchecked;
   unchecked.verify_checksums = false;
-  const auto tuned = OpenLevelDb(axes, "tuned", LevelDbTuning());
+  const auto tier = OpenLevelDb(axes, "tier", LevelDbTuning());
   const auto trusting = OpenLevelDb(axes, "trusting", unchecked);
   const auto defaults = OpenLevelDb(axes, "defaults", LevelDbTuning::LevelDbDefaults());
-  // The fill is once, each in a stretch, as compactions of one would run into the other's time.
-  std::vector<double> fill;
-  for (Table* table : {tuned.get(), trusting.get(), defaults.get()}) {
+  const auto plain = std::make_unique<Table>(axes, std::make_unique<PlainLevelDb>(axes.directory + "/plain", axes.row_bytes));
+  const std::vector<std::pair<const char*, Table*>> all = {
+      {"tier", tier.get()}, {"trusting", trusting.get()}, {"defaults", defaults.get()}, {"plain", plain.get()}};
+  const auto batches = RowBatches("unique", axes.rows, axes.batch, axes.batches * 8, 1);
+  // The fill comes once: a table is new once.
+  for (const auto& [name, table] : all) {
     const double start = WallSeconds();
     table->Fill();
     Check(table->tier().Flush());
-    fill.push_back(static_cast<double>(axes.rows) / (WallSeconds() - start));
+    const double seconds = WallSeconds() - start;
+    table->CheckRows(batches[0]);
+    JsonLine().Add("what", std::string("leveldb put: ") + name).Add("rows_per_s", static_cast<double>(axes.rows) / seconds)
+        .Add("bytes", static_cast<int64_t>(table->tier().bytes()));
   }
-  JsonLine().Add("what", "leveldb put, tuned and defaults").Add("rows_per_s", fill[0]).Add("defaults_rows_per_s", fill[2])
-      .Add("ratio", fill[0] / fill[2]).Add("bytes", static_cast<int64_t>(tuned->tier().bytes()))
-      .Add("defaults_bytes", static_cast<int64_t>(defaults->tier().bytes()));
-
-  const auto batches = RowBatches("unique", axes.rows, axes.batch, axes.batches * 8, 1);
-  for (Table* table : {tuned.get(), trusting.get(), defaults.get()}) table->CheckRows(batches[0]);
   // Each side walks through the batches by itself.
   const auto walk = [&](Table* table, void (Table::*call)(const std::vector<uint32_t>&)) {
     auto next = std::make_shared<size_t>(0);
@@ -155,12 +201,14 @@ void LevelDbBench(const Axes& axes) {
     };
   };
   const double units = static_cast<double>(axes.batch * axes.batches);
-  Report(axes, "leveldb get, tuned and defaults",
-         Compare(axes.repeats, units, walk(tuned.get(), &Table::Get), walk(defaults.get(), &Table::Get)));
-  Report(axes, "leveldb get, checksums verified and not",
-         Compare(axes.repeats, units, walk(tuned.get(), &Table::Get), walk(trusting.get(), &Table::Get)));
-  Report(axes, "leveldb step, tuned and defaults",
-         Compare(axes.repeats, units, walk(tuned.get(), &Table::Step), walk(defaults.get(), &Table::Step)));
+  for (const auto& [name, table] : all) {
+    if (table == tier.get()) continue;
+    const std::string against = std::string("tier, ") + name;
+    Report(axes, ("leveldb get: " + against).c_str(),
+           Compare(axes.repeats, units, walk(tier.get(), &Table::Get), walk(table, &Table::Get)));
+    Report(axes, ("leveldb step: " + against).c_str(),
+           Compare(axes.repeats, units, walk(tier.get(), &Table::Step), walk(table, &Table::Step)));
+  }
 }
 
 // Memory in small pages, touched.
@@ -240,7 +288,7 @@ int main(int argc, char** argv) {
   axes.rows = static_cast<uint64_t>(arguments.Int("rows", 1000000));
   axes.row_bytes = static_cast<size_t>(arguments.Int("row_bytes", 256));
   axes.batch = static_cast<size_t>(arguments.Int("batch", 10000));
-  axes.batches = static_cast<size_t>(arguments.Int("batches", 4));
+  axes.batches = static_cast<size_t>(arguments.Int("batches", 8));
   axes.repeats = static_cast<int>(arguments.Int("repeats", 5));
   std::string directory = arguments.Text("path", ".") + "/lsm_tier_bench_XXXXXX";
   arguments.Done();

@@ -36,6 +36,15 @@ leveldb::Cache* SharedCache() {
   return cache;
 }
 
+// Indices [first, last) in the order of their keys: that of the database, in which blocks are read once, and the paths to
+// neighbours in LevelDB's memory are in the cache.
+std::vector<uint32_t> InKeyOrder(Span<const Key> keys, size_t first, size_t last) {
+  std::vector<uint32_t> order(last - first);
+  std::iota(order.begin(), order.end(), static_cast<uint32_t>(first));
+  std::sort(order.begin(), order.end(), [&](uint32_t a, uint32_t b) { return keys[a] < keys[b]; });
+  return order;
+}
+
 leveldb::Slice FormatKey() { return {kFormatKey, kFormatKeyBytes}; }
 
 std::mutex& GrantMutex() {
@@ -49,7 +58,7 @@ size_t granted_bytes = 0;  // guarded by GrantMutex()
 WriteBufferGrant::WriteBufferGrant() {
   std::lock_guard<std::mutex> lock(GrantMutex());
   const size_t left = kProcessBytes - std::min(kProcessBytes, granted_bytes);
-  bytes_ = std::clamp(left / 8, kMinBytes, kMaxBytes);
+  bytes_ = std::clamp(left / 16, kMinBytes, kMaxBytes);
   granted_bytes += bytes_;
 }
 
@@ -191,15 +200,11 @@ Status LevelDbTier::Scan(const Visitor& visit) const {
 }
 
 Status LevelDbTier::Get(Span<const Key> keys, Span<const Position> positions, Span<std::byte> rows) {
-  // In the order of the database: keys of one block are read together.
-  std::vector<uint32_t> order(keys.size());
-  std::iota(order.begin(), order.end(), 0);
-  std::sort(order.begin(), order.end(), [&](uint32_t a, uint32_t b) { return keys[a] < keys[b]; });
   leveldb::ReadOptions options;
   options.verify_checksums = asked_.tuning.verify_checksums;
   std::string row;
   RowKey row_key;
-  for (const uint32_t i : order) {
+  for (const uint32_t i : InKeyOrder(keys, 0, keys.size())) {
     leveldb_format::EncodeRowKey(keys[i], positions[i], row_key.data());
     const leveldb::Status status = db_->Get(options, leveldb::Slice(row_key.data(), row_key.size()), &row);
     if (!status.ok()) {
@@ -232,7 +237,7 @@ Status LevelDbTier::TakePosition(Key key, Position* position) {
 Status LevelDbTier::PutChunk(Span<const Key> keys, Span<const std::byte> rows, size_t first, size_t last,
                              Span<Position> positions, std::vector<RowKey>* added) {
   leveldb::WriteBatch batch;
-  for (size_t i = first; i < last; ++i) {
+  for (const uint32_t i : InKeyOrder(keys, first, last)) {
     EV_RETURN_IF_ERROR(TakePosition(keys[i], &positions[i]));
     added->emplace_back();
     RowKey& row_key = added->back();
@@ -273,7 +278,10 @@ void LevelDbTier::Remove(Span<const Key> keys, Span<const Position> positions) {
   std::lock_guard<std::mutex> lock(mu_);
   const size_t before = kept_.size();
   kept_.resize(before + keys.size());
-  for (size_t i = 0; i < keys.size(); ++i) leveldb_format::EncodeRowKey(keys[i], positions[i], kept_[before + i].data());
+  size_t next = before;
+  for (const uint32_t i : InKeyOrder(keys, 0, keys.size())) {
+    leveldb_format::EncodeRowKey(keys[i], positions[i], kept_[next++].data());
+  }
   const Status status = Write(nullptr);
   (void)status;  // then they are kept, and the next Put or Flush says so
 }

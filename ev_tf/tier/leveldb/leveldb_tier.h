@@ -45,10 +45,10 @@ enum class OldRows : uint8_t {
 // How LevelDB is set.  The defaults were chosen by benchmarks/engine/lsm_tier_bench.cc.
 struct LevelDbTuning {
   int bloom_bits = 10;            // of the Bloom filter, a row; 0: none, and a Get reads a block of each level
-  size_t write_buffer_bytes = 0;  // 0: 64 MiB, less where a process has many tiers
+  size_t write_buffer_bytes = 0;  // 0: 32 MiB, less where a process has many tiers
   size_t cache_bytes = 0;         // 0: the cache that all tiers share
   size_t block_bytes = 4 << 10;
-  size_t file_bytes = 32 << 20;   // LevelDB maps the first 1,000 files: big ones keep a big tier mapped
+  size_t file_bytes = 8 << 20;    // LevelDB maps the first 1,000 files: big ones keep a big tier mapped
   bool compress = false;          // trained floats do not shrink
   bool verify_checksums = true;   // of every block read: a flipped bit is an error, not a weight
 
@@ -64,12 +64,12 @@ struct LevelDbOptions {
   Position first_position = 0;  // where a new database starts to count
 };
 
-// The share of one tier in the write buffers of the process: 64 MiB for the first, an eighth of what is left for each later
-// one, at least 1 MiB.
+// The share of one tier in the write buffers of the process: 32 MiB for the first ones, then a sixteenth of what is left, at
+// least 1 MiB.
 class WriteBufferGrant {
  public:
   static constexpr size_t kProcessBytes = size_t{1} << 30;
-  static constexpr size_t kMaxBytes = size_t{64} << 20;
+  static constexpr size_t kMaxBytes = size_t{32} << 20;
   static constexpr size_t kMinBytes = size_t{1} << 20;
 
   WriteBufferGrant();
