@@ -17,7 +17,8 @@ constexpr double kUrgentShare = 0.75;     // of the wanted share of live rows
 
 Compactor::Compactor(Env* env, const CompactorOptions& options, const Geometry& geometry, SegmentTable* table,
                      LogWriter* writer, Counters* counters)
-    : env_(env), options_(options), geometry_(geometry), table_(table), writer_(writer), counters_(counters) {}
+    : env_(env), options_(options), geometry_(geometry), table_(table), writer_(writer), counters_(counters),
+      share_(options.live_share) {}
 
 bool Compactor::TooManyDeadRows(double share) const {
   const uint64_t dead = Value(counters_->dead_slots);
@@ -27,7 +28,7 @@ bool Compactor::TooManyDeadRows(double share) const {
 
 bool Compactor::Wanted() const {
   if (look_for_dead_.load(std::memory_order_relaxed)) return true;
-  if (!TooManyDeadRows(options_.live_share)) return false;
+  if (!TooManyDeadRows(share_.load(std::memory_order_relaxed))) return false;
   return !stuck_.load(std::memory_order_relaxed) || stuck_at_.load(std::memory_order_relaxed) != writer_->end();
 }
 
@@ -56,9 +57,10 @@ Status Compactor::StepLocked(size_t* copied) {
   if (victim_ != nullptr && victim_->live.load(std::memory_order_acquire) == 0) FinishVictim();
   if (look_for_dead_.exchange(false, std::memory_order_relaxed)) FindDead();
   EV_RETURN_IF_ERROR(UnlinkDead());
-  if (options_.relocator == nullptr || !TooManyDeadRows(options_.live_share)) return OkStatus();
+  const double share = share_.load(std::memory_order_relaxed);
+  if (options_.relocator == nullptr || !TooManyDeadRows(share)) return OkStatus();
   // A victim may have lost its last rows meanwhile: then it is the next one's turn.
-  while (*copied == 0 && TooManyDeadRows(options_.live_share)) {
+  while (*copied == 0 && TooManyDeadRows(share)) {
     if (victim_ == nullptr) {
       FindDead();
       victim_ = PickVictim();

@@ -43,6 +43,8 @@ class Compactor {
   Status TryStep(size_t* copied);
   // Segments whose last rows were not anybody's yet when they were copied may be victims again.
   void TryAllAgain();
+  // From now on works below this share of live rows instead of options.live_share.  Requires: at least that.
+  void WorkBelow(double live_share) { share_.store(live_share, std::memory_order_relaxed); }
   // A row went, and its segment has no other.
   void NoteEmpty() { look_for_dead_.store(true, std::memory_order_relaxed); }
 
@@ -65,6 +67,7 @@ class Compactor {
   LogWriter* const writer_;
   Counters* const counters_;
 
+  std::atomic<double> share_;
   std::atomic<bool> look_for_dead_{false};  // a hint
   std::atomic<bool> stuck_{false};          // a hint: no segment is worth copying until more rows were put
   std::atomic<uint64_t> stuck_at_{0};

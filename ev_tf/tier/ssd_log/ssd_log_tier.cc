@@ -17,6 +17,9 @@ using namespace ssd_log;  // NOLINT(google-build-using-namespace): this file is 
 
 constexpr double kLiveShare = 0.605;     // of bytes: 0.6 is promised, and what is above costs copies
 constexpr double kMostLiveSlots = 0.75;  // of slots: above, each row is copied more often than its space is worth
+constexpr double kSettledShare = 0.6;      // of bytes: S1
+constexpr double kMaxSettledShare = 0.9;   // of slots: as far as Settle() goes for it
+constexpr double kSettleStep = 0.04;
 constexpr size_t kCopiesPerPut = 3;      // rows that a sync Put copies for each row put: ahead of what garbage needs
 
 // Small rows have much header: their share of bytes cannot be had, so that of slots is bounded.
@@ -141,21 +144,17 @@ class SsdLogTier::Impl final : public BackgroundWorker {
 
   Status Settle() {
     EV_RETURN_IF_ERROR(TakeError());
-    compactor_.TryAllAgain();
-    bool closed_open_segment = false;
-    for (int round = 0; round < 16; ++round) {
-      EV_RETURN_IF_ERROR(CopyAll());
-      EV_RETURN_IF_ERROR(writer_.Flush());  // what waited for it can be unlinked
-      size_t copied = 0;
-      compactor_.NoteEmpty();
-      EV_RETURN_IF_ERROR(compactor_.Step(&copied));
-      // Each flush adds fillers: where segments are small, they may outweigh what one round more gives back.
-      if (copied > 0) continue;
-      if (closed_open_segment || !writer_.OpenSegmentIsPoor(WantedSlots(geometry_))) return OkStatus();
-      closed_open_segment = true;
-      EV_RETURN_IF_ERROR(writer_.CloseOpenSegment());
+    // The share of live rows counts appended slots; S1 counts bytes of files, the unused end of the open segment as well.
+    // Where files are few that is a difference: work a little further then.
+    Status status;
+    double share = WantedSlots(geometry_);
+    for (; status.ok() && share < kMaxSettledShare; share += kSettleStep) {
+      compactor_.WorkBelow(share);
+      status = SettleRows();
+      if (!status.ok() || options_.relocator == nullptr || LiveShare() >= kSettledShare) break;
     }
-    return writer_.Flush();
+    compactor_.WorkBelow(WantedSlots(geometry_));
+    return status;
   }
 
   bool RunStep() override {
@@ -234,6 +233,31 @@ class SsdLogTier::Impl final : public BackgroundWorker {
     return OkStatus();
   }
 
+  // Copies until there is nothing left to gain, and unlinks what has become empty.
+  Status SettleRows() {
+    bool closed_open_segment = false;
+    for (int round = 0; round < 16; ++round) {
+      // Each round: the worker in the background lets victims rest as well.
+      compactor_.TryAllAgain();
+      EV_RETURN_IF_ERROR(CopyAll());
+      EV_RETURN_IF_ERROR(writer_.Flush());  // what waited for it can be unlinked
+      size_t copied = 0;
+      compactor_.NoteEmpty();
+      EV_RETURN_IF_ERROR(compactor_.Step(&copied));
+      // Each flush adds fillers: where segments are small, they may outweigh what one round more gives back.
+      if (copied > 0) continue;
+      if (closed_open_segment || !writer_.OpenSegmentIsPoor(WantedSlots(geometry_))) return OkStatus();
+      closed_open_segment = true;
+      EV_RETURN_IF_ERROR(writer_.CloseOpenSegment());
+    }
+    return writer_.Flush();
+  }
+  // Bytes of live rows / bytes of files; 1 without files.
+  double LiveShare() const {
+    const uint64_t bytes = Value(counters_.file_bytes);
+    return bytes == 0 ? 1.0 : static_cast<double>(Value(counters_.rows) * geometry_.row_bytes) / static_cast<double>(bytes);
+  }
+
   Status CopyAll() {
     for (size_t copied = 1; copied > 0;) EV_RETURN_IF_ERROR(compactor_.Step(&copied));
     return OkStatus();
@@ -292,7 +316,7 @@ SsdLogMetrics SsdLogTier::Impl::Metrics() {
   m.syncs = Value(c.syncs);
   const double row_bytes = geometry_.row_bytes;
   if (m.rows_put > 0) m.write_amplification = static_cast<double>(m.written_bytes) / (static_cast<double>(m.rows_put) * row_bytes);
-  if (m.file_bytes > 0) m.live_share = static_cast<double>(m.rows) * row_bytes / static_cast<double>(m.file_bytes);
+  m.live_share = LiveShare();
   m.get_p50_ns = c.get_ns.Quantile(0.5);
   m.get_p99_ns = c.get_ns.Quantile(0.99);
   m.put_p50_ns = c.put_ns.Quantile(0.5);
