@@ -71,7 +71,8 @@ class Table {
   void Put(const std::vector<uint32_t>& rows, uint32_t version) {
     keys_ = KeysOf(rows);
     bytes_.resize(rows.size() * axes_.row_bytes);
-    for (size_t i = 0; i < rows.size(); ++i) FillRow(rows[i], version, axes_.row_bytes, bytes_.data() + i * axes_.row_bytes);
+    for (size_t i = 0; i < rows.size(); ++i)
+      FillRow(rows[i], version, axes_.row_bytes, bytes_.data() + i * axes_.row_bytes);
     PutBytes(rows);
   }
   void Get(const std::vector<uint32_t>& rows) {
@@ -169,8 +170,12 @@ std::unique_ptr<Table> OpenLevelDb(const Axes& axes, const std::string& name, co
 }
 
 void Report(const Axes& axes, const char* what, const Comparison& comparison) {
-  JsonLine().Add("what", what).Add("rows", static_cast<int64_t>(axes.rows)).Add("row_bytes", static_cast<int64_t>(axes.row_bytes))
-      .Add("batch", static_cast<int64_t>(axes.batch)).Add(comparison);
+  JsonLine()
+      .Add("what", what)
+      .Add("rows", static_cast<int64_t>(axes.rows))
+      .Add("row_bytes", static_cast<int64_t>(axes.row_bytes))
+      .Add("batch", static_cast<int64_t>(axes.batch))
+      .Add(comparison);
 }
 
 void LevelDbBench(const Axes& axes) {
@@ -179,7 +184,8 @@ void LevelDbBench(const Axes& axes) {
   const auto tier = OpenLevelDb(axes, "tier", LevelDbTuning());
   const auto trusting = OpenLevelDb(axes, "trusting", unchecked);
   const auto defaults = OpenLevelDb(axes, "defaults", LevelDbTuning::LevelDbDefaults());
-  const auto plain = std::make_unique<Table>(axes, std::make_unique<PlainLevelDb>(axes.directory + "/plain", axes.row_bytes));
+  const auto plain =
+      std::make_unique<Table>(axes, std::make_unique<PlainLevelDb>(axes.directory + "/plain", axes.row_bytes));
   const std::vector<std::pair<const char*, Table*>> all = {
       {"tier", tier.get()}, {"trusting", trusting.get()}, {"defaults", defaults.get()}, {"plain", plain.get()}};
   const auto batches = RowBatches("unique", axes.rows, axes.batch, axes.batches * 8, 1);
@@ -190,7 +196,9 @@ void LevelDbBench(const Axes& axes) {
     Check(table->tier().Flush());
     const double seconds = WallSeconds() - start;
     table->CheckRows(batches[0]);
-    JsonLine().Add("what", std::string("leveldb put: ") + name).Add("rows_per_s", static_cast<double>(axes.rows) / seconds)
+    JsonLine()
+        .Add("what", std::string("leveldb put: ") + name)
+        .Add("rows_per_s", static_cast<double>(axes.rows) / seconds)
         .Add("bytes", static_cast<int64_t>(table->tier().bytes()));
   }
   // Each side walks through the batches by itself.
@@ -268,13 +276,14 @@ void PmemBench(const Axes& axes, TierKind kind) {
   }
   std::vector<std::byte> out(kBatch * axes.row_bytes);
   Report(axes, (std::string(TierKindName(kind)) + " get, and a gather from 4 KiB pages").c_str(),
-         Compare(axes.repeats, static_cast<double>(kBatch * batches.size()),
-                 [&] {
-                   for (size_t b = 0; b < batches.size(); ++b) Check(table.tier().Get(keys[b], positions[b], out));
-                 },
-                 [&] {
-                   for (const auto& batch : batches) GatherFrom(pages.data(), batch, axes.row_bytes, out.data());
-                 }));
+         Compare(
+             axes.repeats, static_cast<double>(kBatch * batches.size()),
+             [&] {
+               for (size_t b = 0; b < batches.size(); ++b) Check(table.tier().Get(keys[b], positions[b], out));
+             },
+             [&] {
+               for (const auto& batch : batches) GatherFrom(pages.data(), batch, axes.row_bytes, out.data());
+             }));
 }
 
 }  // namespace

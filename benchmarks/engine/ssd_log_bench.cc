@@ -148,7 +148,8 @@ double RawReads(const Table& table, size_t rows, uint64_t round) {
       requests.push_back({file.get(), begin, static_cast<uint32_t>(end - begin)});
     }
     ReadStats stats;
-    Ok(Env::Default().ReadBatch(requests, [](size_t, const std::byte*) { return OkStatus(); }, &stats));
+    Ok(Env::Default().ReadBatch(
+        requests, [](size_t, const std::byte*) { return OkStatus(); }, &stats));
   });
 }
 
@@ -170,7 +171,8 @@ double OneDirectRead(const Table& table, size_t rows) {
 
 double MapAndDrop(const Table& table, size_t rows) {
   return Rate(rows, [&](int round) {
-    for (size_t number = 0; number < table.rows / table.geometry.slots + 2; ++number) {  // cold: what was read is let go
+    for (size_t number = 0; number < table.rows / table.geometry.slots + 2;
+         ++number) {  // cold: what was read is let go
       const int fd = ::open((table.dir + "/" + ssd_log::SegmentName(static_cast<uint32_t>(number))).c_str(), O_RDONLY);
       if (fd < 0) continue;
       ::posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
@@ -240,14 +242,17 @@ int main(int argc, char** argv) {
   Print("one direct pread a row", OneDirectRead(table, 4000), raw);
   Print("map, read, drop a row, cold", MapAndDrop(table, 1000), raw);
   SsdLogMetrics m = table.tier->metrics();
-  std::printf("{\"case\": \"reads\", \"io\": \"%s\", \"reads_per_row\": %.3f, \"bytes_per_row\": %.0f, \"max_depth\": %lu}\n",
-              m.io.c_str(), static_cast<double>(m.reads) / static_cast<double>(m.rows_got),
-              static_cast<double>(m.read_bytes) / static_cast<double>(m.rows_got), m.max_read_depth);
+  std::printf(
+      "{\"case\": \"reads\", \"io\": \"%s\", \"reads_per_row\": %.3f, \"bytes_per_row\": %.0f, \"max_depth\": %lu}\n",
+      m.io.c_str(), static_cast<double>(m.reads) / static_cast<double>(m.rows_got),
+      static_cast<double>(m.read_bytes) / static_cast<double>(m.rows_got), m.max_read_depth);
   uint64_t p99 = 0;
   const double amplification = Overwrite(table, 6, &p99);
   m = table.tier->metrics();
-  std::printf("{\"case\": \"overwrite\", \"write_amplification\": %.3f, \"live_share\": %.3f, \"put_p50_ms\": %.2f, \"put_p99_ms\": %.2f}\n",
-              amplification, m.live_share, static_cast<double>(m.put_p50_ns) / 1e6, static_cast<double>(p99) / 1e6);
+  std::printf(
+      "{\"case\": \"overwrite\", \"write_amplification\": %.3f, \"live_share\": %.3f, \"put_p50_ms\": %.2f, "
+      "\"put_p99_ms\": %.2f}\n",
+      amplification, m.live_share, static_cast<double>(m.put_p50_ns) / 1e6, static_cast<double>(p99) / 1e6);
   Ok(table.tier->Settle());
   m = table.tier->metrics();
   std::printf("{\"case\": \"settled\", \"live_share\": %.3f, \"index_bits_per_row\": %.2f}\n", m.live_share,
@@ -257,7 +262,9 @@ int main(int argc, char** argv) {
     Print(mode == SsdIoMode::kBuffered ? "load, buffered" : "load, mapped", table.Load(), raw);
     table.Get(table.RandomKeys(kBatch * 16, 1), &bytes);
     Print(mode == SsdIoMode::kBuffered ? "buffered, in the page cache" : "mapped, in the page cache",
-          Rate(kBatch * 8, [&](int r) { table.Get(table.RandomKeys(kBatch * 8, 50 + static_cast<uint64_t>(r)), &bytes); }), raw);
+          Rate(kBatch * 8,
+               [&](int r) { table.Get(table.RandomKeys(kBatch * 8, 50 + static_cast<uint64_t>(r)), &bytes); }),
+          raw);
   }
   return 0;
 }

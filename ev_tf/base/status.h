@@ -55,8 +55,8 @@ inline Status Unavailable(std::string message) { return {StatusCode::kUnavailabl
 
 }  // namespace ev
 
-#define EV_RETURN_IF_ERROR(expr)                 \
-  do {                                           \
-    ::ev::Status ev_status_ = (expr);            \
-    if (!ev_status_.ok()) return ev_status_;     \
+#define EV_RETURN_IF_ERROR(expr)             \
+  do {                                       \
+    ::ev::Status ev_status_ = (expr);        \
+    if (!ev_status_.ok()) return ev_status_; \
   } while (false)

@@ -70,9 +70,9 @@ struct ReadStats {
 using ReadDone = std::function<Status(size_t, const std::byte*)>;
 
 struct OpenOptions {
-  bool create = false;   // with what is there already cut to nothing
+  bool create = false;  // with what is there already cut to nothing
   bool write = true;
-  bool direct = false;   // a wish: refused by some file systems, e.g. tmpfs; File::direct() says what came of it
+  bool direct = false;  // a wish: refused by some file systems, e.g. tmpfs; File::direct() says what came of it
 };
 
 class Env {

@@ -126,9 +126,7 @@ class PosixEnv final : public Env {
     return ReadByPool(requests, done, stats);
   }
 
-  std::string read_backend() const override {
-    return uring_ ? "io_uring" : "pread pool (" + why_no_uring_ + ")";
-  }
+  std::string read_backend() const override { return uring_ ? "io_uring" : "pread pool (" + why_no_uring_ + ")"; }
 
   uint64_t NowNanos() override {
     return static_cast<uint64_t>(

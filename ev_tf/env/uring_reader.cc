@@ -57,7 +57,8 @@ class LiburingReader final : public UringReader {
     const size_t slot = (longest + kBufferAlignment - 1) / kBufferAlignment * kBufferAlignment;
     const auto depth = static_cast<unsigned>(std::clamp<size_t>(kLongReadBytes / slot, 1, kDepth));
     AlignedBytes slab = NewAlignedBytes(slot * depth);
-    if (slab == nullptr) return IoError("read: expected " + std::to_string(slot * depth) + " bytes of memory, found none");
+    if (slab == nullptr)
+      return IoError("read: expected " + std::to_string(slot * depth) + " bytes of memory, found none");
     Status status = Run(requests, done, stats, slab.get(), slot, depth, false);
     if (broken_) static_cast<void>(slab.release());
     return status;
@@ -97,8 +98,8 @@ class LiburingReader final : public UringReader {
     return done(index, memory);
   }
 
-  Status Run(Span<const ReadRequest> requests, const ReadDone& done, ReadStats* stats, std::byte* slab, size_t slot_bytes,
-             unsigned depth, bool registered) {
+  Status Run(Span<const ReadRequest> requests, const ReadDone& done, ReadStats* stats, std::byte* slab,
+             size_t slot_bytes, unsigned depth, bool registered) {
     std::array<InFlight, kDepth> in_flight;
     std::array<unsigned, kDepth> free_slots{};
     unsigned free_count = depth;

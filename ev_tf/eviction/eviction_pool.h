@@ -49,8 +49,8 @@ class EvictionPool {
   std::mutex mu_;
   std::condition_variable wake_;
   std::condition_variable turn_ended_;
-  bool started_ = false;                               // guarded by mu_
-  std::deque<EvictionClient*> queue_;                  // guarded by mu_
+  bool started_ = false;                                // guarded by mu_
+  std::deque<EvictionClient*> queue_;                   // guarded by mu_
   std::unordered_map<EvictionClient*, State> clients_;  // guarded by mu_
 };
 

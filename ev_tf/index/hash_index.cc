@@ -10,12 +10,12 @@
 namespace ev {
 namespace {
 
-constexpr int kFirstBits = 1;            // a filler is a key of another segment: there are always two at least
-constexpr int kMaxBits = 20;             // 12 bits of the place are left to choose a line: 2^20 segments, 15 G keys
-constexpr uint32_t kFirstLines = 16;     // 1 KiB: a table of a few rows takes a few KiB
+constexpr int kFirstBits = 1;         // a filler is a key of another segment: there are always two at least
+constexpr int kMaxBits = 20;          // 12 bits of the place are left to choose a line: 2^20 segments, 15 G keys
+constexpr uint32_t kFirstLines = 16;  // 1 KiB: a table of a few rows takes a few KiB
 // Load limits spread over the segments.  Above 0.75 more than one key in ten overflows; below 0.68 memory is wasted.
 constexpr float kLoadLimits[] = {0.68f, 0.72f, 0.70f, 0.74f, 0.69f, 0.73f, 0.71f, 0.75f};
-constexpr float kFill = 0.92f;           // share of its limit that a rebuilt segment may have reached
+constexpr float kFill = 0.92f;  // share of its limit that a rebuilt segment may have reached
 
 constexpr Key FirstKeyWithTopBit(uint64_t bit) {
   Key key = 0;
@@ -224,7 +224,8 @@ Status HashIndex::Rebuild(Segment* segment) {
 Status HashIndex::Split(Segment* segment) {
   View* old = segment->view;
   const int depth = segment->depth + 1;
-  if (depth > kMaxBits) return OutOfSpace("index: 2^20 segments are in use, or too many keys share their hash's first 20 bits");
+  if (depth > kMaxBits)
+    return OutOfSpace("index: 2^20 segments are in use, or too many keys share their hash's first 20 bits");
   uint32_t live[2] = {0, 0};
   const auto for_each_live = [&](auto&& visit) {
     for (uint32_t i = 0; i < old->lines; ++i) {
@@ -247,9 +248,8 @@ Status HashIndex::Split(Segment* segment) {
     halves[half]->used = live[half];
     halves[half]->live.store(live[half], std::memory_order_relaxed);
   }
-  for_each_live([&](uint64_t hash, uint64_t half, Key key, Location location) {
-    Place(views[half].get(), hash, key, location);
-  });
+  for_each_live(
+      [&](uint64_t hash, uint64_t half, Key key, Location location) { Place(views[half].get(), hash, key, location); });
   for (uint64_t half = 0; half < 2; ++half) {
     halves[half]->view = views[half].release();
     bytes_ += static_cast<int64_t>(halves[half]->view->lines * sizeof(Line));
@@ -318,10 +318,13 @@ int64_t HashIndex::bytes() const {
 }
 
 // HashIndex::Find, once for each instruction set.
-#define EV_DEFINE_FIND                                                                                     \
-  static void FindAll(const IndexProbe& probe, const Key* keys, size_t n, Location* out) {                 \
-    ForEachLocation(probe, keys, n, [&](size_t i, Location location) { out[i] = location; }, [](size_t) {}); \
+#define EV_DEFINE_FIND                                                                           \
+  static void FindAll(const IndexProbe& probe, const Key* keys, size_t n, Location* out) {       \
+    ForEachLocation(                                                                             \
+        probe, keys, n, [&](size_t i, Location location) { out[i] = location; }, [](size_t) {}); \
   }
+// The order of these includes is their meaning.
+// clang-format off
 namespace plain {
 EV_DEFINE_FIND
 }  // namespace plain
@@ -337,6 +340,7 @@ EV_DEFINE_FIND
 #include "ev_tf/base/end_target.h"
 }  // namespace avx512
 #endif
+// clang-format on
 #undef EV_DEFINE_FIND
 
 void HashIndex::Find(Span<const Key> keys, Location* locations) const {

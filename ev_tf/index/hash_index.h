@@ -137,8 +137,8 @@ class HashIndex {
   void RetireView(View* view);
 
   EpochDomain* const epochs_;
-  std::atomic<Directory*> directory_{nullptr};  // replaced under directory_mu_
-  mutable std::mutex directory_mu_;             // the directory's entries, segments_
+  std::atomic<Directory*> directory_{nullptr};      // replaced under directory_mu_
+  mutable std::mutex directory_mu_;                 // the directory's entries, segments_
   std::vector<std::unique_ptr<Segment>> segments_;  // guarded by directory_mu_; split ones stay until the end
   std::atomic<int64_t> bytes_{0};
 };

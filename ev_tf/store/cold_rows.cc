@@ -12,8 +12,9 @@ void ColdRows::Prepare(size_t record_bytes) {
   for (size_t i = 0; i < keys_.size(); ++i) wanted.emplace_back(keys_[i], locations_[i]);
   std::sort(wanted.begin(), wanted.end());
   // One record a key: should it have moved between two looks, the later record serves as well as the earlier one.
-  wanted.erase(std::unique(wanted.begin(), wanted.end(), [](const auto& a, const auto& b) { return a.first == b.first; }),
-               wanted.end());
+  wanted.erase(
+      std::unique(wanted.begin(), wanted.end(), [](const auto& a, const auto& b) { return a.first == b.first; }),
+      wanted.end());
   keys_.resize(wanted.size());
   locations_.resize(wanted.size());
   for (size_t i = 0; i < wanted.size(); ++i) std::tie(keys_[i], locations_[i]) = wanted[i];

@@ -41,9 +41,7 @@ class ColdRows {
 
   Span<const Key> keys() const { return keys_; }
   Span<const Location> locations() const { return locations_; }
-  Span<const std::byte> records() const {
-    return Span<const std::byte>(records_.data(), keys_.size() * record_bytes_);
-  }
+  Span<const std::byte> records() const { return Span<const std::byte>(records_.data(), keys_.size() * record_bytes_); }
   Span<std::byte> records() { return Span<std::byte>(records_.data(), keys_.size() * record_bytes_); }
 
  private:

@@ -128,8 +128,8 @@ Status Store::RecordOf(Key key, Location location, const ColdRows& cold, std::by
   *record = cold.Find(key, location);
   if (*record != nullptr) return OkStatus();
   const Position position = PositionOf(location);
-  EV_RETURN_IF_ERROR(lower_->Get(Span<const Key>(&key, 1), Span<const Position>(&position, 1),
-                                 Span<std::byte>(late, record_bytes())));
+  EV_RETURN_IF_ERROR(
+      lower_->Get(Span<const Key>(&key, 1), Span<const Position>(&position, 1), Span<std::byte>(late, record_bytes())));
   counts_.cold_reads.fetch_add(1, std::memory_order_relaxed);
   counts_.late_reads.fetch_add(1, std::memory_order_relaxed);
   *record = late;
@@ -193,8 +193,7 @@ Status Store::Read(Span<const Key> keys, const ColdRows& cold, RowRefs* refs) co
   return OkStatus();
 }
 
-Status Store::FindOrInsert(Span<const Key> keys, const ColdRows& cold, uint32_t tick, RowRefs* refs,
-                           size_t* inserted) {
+Status Store::FindOrInsert(Span<const Key> keys, const ColdRows& cold, uint32_t tick, RowRefs* refs, size_t* inserted) {
   std::vector<Location>& locations = refs->locations;
   locations.resize(keys.size());
   index_->Find(keys, locations.data());

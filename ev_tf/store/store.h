@@ -40,8 +40,8 @@ namespace ev {
 // Where the rows of some keys are.  Made to be used again, as its memory stays.
 struct RowRefs {
   std::vector<Location> locations;
-  std::vector<float*> rows;    // null: the key has no row
-  std::vector<RowMeta*> meta;  // empty unless the store keeps meta
+  std::vector<float*> rows;     // null: the key has no row
+  std::vector<RowMeta*> meta;   // empty unless the store keeps meta
   std::vector<std::byte> late;  // records that had to be read under the lock
 };
 

@@ -33,7 +33,8 @@ constexpr size_t kRowBytes = 96;
 struct TierCase {
   const char* name;
   // Opens an empty tier of rows of `row_bytes` in `dir`.  The relocator outlives it.
-  std::function<Status(const std::string& dir, size_t row_bytes, Relocator* relocator, std::unique_ptr<Tier>* out)> open;
+  std::function<Status(const std::string& dir, size_t row_bytes, Relocator* relocator, std::unique_ptr<Tier>* out)>
+      open;
   bool on_disk = true;      // a small disk can fill up under it
   bool reuses_rows = true;  // a removed row's bytes serve the next one at once
 };

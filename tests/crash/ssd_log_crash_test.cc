@@ -26,9 +26,9 @@ SsdLogOptions Options(FaultEnv* env) {
 }
 
 struct Promise {
-  Versions flushed;              // at the last Flush that returned OK
-  Versions newest;               // that a Put was ever given, even if it failed
-  std::set<Key> removed;         // at some time since then
+  Versions flushed;       // at the last Flush that returned OK
+  Versions newest;        // that a Put was ever given, even if it failed
+  std::set<Key> removed;  // at some time since then
 };
 
 // Puts, removes, flushes and compacts until the first error.

@@ -10,9 +10,9 @@
 namespace ev {
 namespace {
 
+using ::testing::HasSubstr;
 using testing::OpenBytes;
 using testing::SampleSegment;
-using ::testing::HasSubstr;
 
 TEST(SsdLogDecoder, TheSampleIsWhole) {
   size_t rows = 0;
@@ -61,7 +61,8 @@ TEST(SsdLogDecoder, EachDamageHasItsWords) {
     bytes[at] = byte;
     return OpenBytes(bytes).ToString();
   };
-  EXPECT_THAT(with(0, 'x'), HasSubstr("Corruption: disk/rows-000000.ssd @ 0: magic: expected 0x31474c4453535645, found"));
+  EXPECT_THAT(with(0, 'x'),
+              HasSubstr("Corruption: disk/rows-000000.ssd @ 0: magic: expected 0x31474c4453535645, found"));
   EXPECT_THAT(with(8, 2), HasSubstr("FailedPrecondition: disk/rows-000000.ssd: version: expected 1, found 2"));
   EXPECT_THAT(with(33, 7), HasSubstr("Corruption: disk/rows-000000.ssd @ 0: header crc"));
   EXPECT_THAT(with(ssd_log::kHeaderBytes + 30, 'x'), HasSubstr("Corruption: disk/rows-000000.ssd @ 4096: crc 0x"));

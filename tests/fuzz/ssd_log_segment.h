@@ -46,8 +46,8 @@ inline Status OpenBytes(std::string bytes, size_t* rows = nullptr) {
 inline std::string SampleSegment() {
   FaultEnv env;
   LogTable table(FuzzOptions(&env));
-  if (!table.Open().ok() || !table.Put({1, 2, 3, -4, 5}, 1).ok() || !table.Put({2, 9}, 2).ok() || !table->Flush().ok() ||
-      !table.Put({7, 8}, 3).ok()) {
+  if (!table.Open().ok() || !table.Put({1, 2, 3, -4, 5}, 1).ok() || !table.Put({2, 9}, 2).ok() ||
+      !table->Flush().ok() || !table.Put({7, 8}, 3).ok()) {
     std::abort();
   }
   table.Close();

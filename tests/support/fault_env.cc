@@ -27,7 +27,8 @@ class FaultFile final : public File {
     if (env_->reads_fail()) return IoError(path_ + " @ " + std::to_string(offset) + ": read: injected");
     if (offset + out.size() > node_->now.size()) {
       return IoError(path_ + " @ " + std::to_string(offset) + ": read: expected " + std::to_string(out.size()) +
-                     " bytes, found " + std::to_string(node_->now.size() - std::min<uint64_t>(offset, node_->now.size())));
+                     " bytes, found " +
+                     std::to_string(node_->now.size() - std::min<uint64_t>(offset, node_->now.size())));
     }
     std::memcpy(out.data(), node_->now.data() + offset, out.size());
     return OkStatus();

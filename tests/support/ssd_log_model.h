@@ -28,7 +28,8 @@ class LogTable {
   }
   Status Put(const std::vector<Key>& keys, uint64_t version) {
     std::vector<std::byte> rows(keys.size() * options_.row_bytes);
-    for (size_t i = 0; i < keys.size(); ++i) FillRow(keys[i], version, {rows.data() + i * options_.row_bytes, options_.row_bytes});
+    for (size_t i = 0; i < keys.size(); ++i)
+      FillRow(keys[i], version, {rows.data() + i * options_.row_bytes, options_.row_bytes});
     std::vector<Position> positions(keys.size());
     EV_RETURN_IF_ERROR(tier_->Put(keys, rows, positions));
     for (size_t i = 0; i < keys.size(); ++i) {
@@ -47,7 +48,8 @@ class LogTable {
     std::vector<Position> positions(keys.size());
     std::vector<std::byte> rows(keys.size() * options_.row_bytes);
     Status status = NotFound("");
-    for (int tries = 0; tries < 100 && status.code() == StatusCode::kNotFound; ++tries) {  // moved meanwhile: look again
+    for (int tries = 0; tries < 100 && status.code() == StatusCode::kNotFound;
+         ++tries) {  // moved meanwhile: look again
       for (size_t i = 0; i < keys.size(); ++i) index_.Find(keys[i], &positions[i]);
       status = tier_->Get(keys, positions, rows);
     }

@@ -41,9 +41,7 @@ inline void EncodeRowKey(Key key, Position position, char* out) {
   EncodeBigEndian(static_cast<uint64_t>(key) ^ kSignBit, sizeof(Key), out);
   EncodeBigEndian(position, sizeof(Position), out + sizeof(Key));
 }
-inline Key DecodeKey(const char* row_key) {
-  return static_cast<Key>(DecodeBigEndian(row_key, sizeof(Key)) ^ kSignBit);
-}
+inline Key DecodeKey(const char* row_key) { return static_cast<Key>(DecodeBigEndian(row_key, sizeof(Key)) ^ kSignBit); }
 inline Position DecodePosition(const char* row_key) {
   return static_cast<Position>(DecodeBigEndian(row_key + sizeof(Key), sizeof(Position)));
 }

@@ -32,7 +32,8 @@ constexpr size_t kSharedCacheBytes = size_t{256} << 20;
 constexpr size_t kBatchBytes = size_t{32} << 20;
 
 leveldb::Cache* SharedCache() {
-  static leveldb::Cache* cache = leveldb::NewLRUCache(kSharedCacheBytes);  // never destroyed: a tier may outlive statics
+  static leveldb::Cache* cache =
+      leveldb::NewLRUCache(kSharedCacheBytes);  // never destroyed: a tier may outlive statics
   return cache;
 }
 
@@ -125,7 +126,8 @@ Status LevelDbTier::CheckFormat(bool* ours) const {
   if (status.IsNotFound()) {
     const std::unique_ptr<leveldb::Iterator> first(db_->NewIterator(leveldb::ReadOptions()));
     first->SeekToFirst();
-    if (first->Valid()) return InvalidArgument(Where() + ": expected a tier's database, found one without a format key");
+    if (first->Valid())
+      return InvalidArgument(Where() + ": expected a tier's database, found one without a format key");
     return FromLevelDb(first->status(), Where() + ": read");
   }
   EV_RETURN_IF_ERROR(FromLevelDb(status, Where() + ": read the format key"));
@@ -166,7 +168,8 @@ Status LevelDbTier::Recover() {
     leveldb_format::EncodeLittleEndian32(static_cast<uint32_t>(row_bytes_), format + sizeof(kMagic) + sizeof(uint32_t));
     leveldb::WriteOptions synced;
     synced.sync = true;
-    return FromLevelDb(db_->Put(synced, FormatKey(), leveldb::Slice(format, kFormatBytes)), Where() + ": write the format");
+    return FromLevelDb(db_->Put(synced, FormatKey(), leveldb::Slice(format, kFormatBytes)),
+                       Where() + ": write the format");
   }
   size_t count = 0;
   uint64_t next = 0;
@@ -254,8 +257,8 @@ Status LevelDbTier::Put(Span<const Key> keys, Span<const std::byte> rows, Span<P
   const size_t before = size_.fetch_add(n, std::memory_order_relaxed);
   if (before + n > kPositions) {
     size_.fetch_sub(n, std::memory_order_relaxed);
-    return OutOfSpace(Where() + ": expected at most " + std::to_string(kPositions) + " rows, " + std::to_string(before) +
-                      " are there and " + std::to_string(n) + " more are wanted");
+    return OutOfSpace(Where() + ": expected at most " + std::to_string(kPositions) + " rows, " +
+                      std::to_string(before) + " are there and " + std::to_string(n) + " more are wanted");
   }
   const size_t step = std::max<size_t>(1, kBatchBytes / row_bytes_);
   std::vector<RowKey> added;

@@ -48,16 +48,16 @@ struct LevelDbTuning {
   size_t write_buffer_bytes = 0;  // 0: 32 MiB, less where a process has many tiers
   size_t cache_bytes = 0;         // 0: the cache that all tiers share
   size_t block_bytes = 4 << 10;
-  size_t file_bytes = 8 << 20;    // LevelDB maps the first 1,000 files: big ones keep a big tier mapped
-  bool compress = false;          // trained floats do not shrink
-  bool verify_checksums = true;   // of every block read: a flipped bit is an error, not a weight
+  size_t file_bytes = 8 << 20;   // LevelDB maps the first 1,000 files: big ones keep a big tier mapped
+  bool compress = false;         // trained floats do not shrink
+  bool verify_checksums = true;  // of every block read: a flipped bit is an error, not a weight
 
   // LevelDB as it comes, to be compared with.
   static LevelDbTuning LevelDbDefaults();
 };
 
 struct LevelDbOptions {
-  std::string path;        // the tier's directory, made if it is missing; its parent must be there
+  std::string path;  // the tier's directory, made if it is missing; its parent must be there
   size_t row_bytes = 0;
   OldRows old_rows = OldRows::kKeep;
   LevelDbTuning tuning;

@@ -81,8 +81,9 @@ Status MemkindHeap::Get(const std::string& path, std::shared_ptr<MemkindHeap>* o
   if (path.empty()) {
     const int error = lib->check_available(*lib->dax_kmem);
     if (error != 0) {
-      return Unavailable("pmem_memkind tier: expected memory of the kind KMEM DAX, found none on this machine (memkind: " +
-                         Message(*lib, error) + "); with a path the rows stand in a file there");
+      return Unavailable(
+          "pmem_memkind tier: expected memory of the kind KMEM DAX, found none on this machine (memkind: " +
+          Message(*lib, error) + "); with a path the rows stand in a file there");
     }
     *out = std::make_shared<MemkindHeap>(lib, *lib->dax_kmem, path);
     return OkStatus();

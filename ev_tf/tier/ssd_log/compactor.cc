@@ -17,7 +17,12 @@ constexpr double kUrgentShare = 0.75;     // of the wanted share of live rows
 
 Compactor::Compactor(Env* env, const CompactorOptions& options, const Geometry& geometry, SegmentTable* table,
                      LogWriter* writer, Counters* counters)
-    : env_(env), options_(options), geometry_(geometry), table_(table), writer_(writer), counters_(counters),
+    : env_(env),
+      options_(options),
+      geometry_(geometry),
+      table_(table),
+      writer_(writer),
+      counters_(counters),
       share_(options.live_share) {}
 
 bool Compactor::TooManyDeadRows(double share) const {
@@ -181,7 +186,8 @@ Status Compactor::ReadLive(Segment* victim, Span<const uint32_t> slots) {
   const uint64_t last = geometry_.offset(slots[slots.size() - 1]) + geometry_.record_bytes;
   const uint64_t bytes = (last + kSectorBytes - 1) / kSectorBytes * kSectorBytes - begin;
   AlignedBytes buffer = BufferPool::Global().Take(bytes);
-  if (buffer == nullptr) return IoError("compaction: expected " + std::to_string(bytes) + " bytes of memory, found none");
+  if (buffer == nullptr)
+    return IoError("compaction: expected " + std::to_string(bytes) + " bytes of memory, found none");
   Status status = victim->file->ReadAt(begin, {buffer.get(), bytes});
   Add(counters_->compaction_read_bytes, bytes);
   keys_.resize(slots.size());

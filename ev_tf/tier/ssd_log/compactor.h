@@ -23,7 +23,7 @@ namespace ev::ssd_log {
 struct CompactorOptions {
   std::string path;  // the directory
   bool durable = true;
-  double live_share = 0.6;  // of the slots of all segments, below which it works
+  double live_share = 0.6;         // of the slots of all segments, below which it works
   Relocator* relocator = nullptr;  // null: only segments without live rows go
 };
 

@@ -62,14 +62,24 @@ Status MakeGeometry(size_t row_bytes, uint64_t segment_bytes, Geometry* out) {
 }
 
 void EncodeFileHeader(const Geometry& geometry, uint32_t number, uint64_t ordinal, std::byte* out) {
-  FileHeader h{kFileMagic, kVersion, kHeaderBytes, geometry.row_bytes, geometry.group_bytes,
-               geometry.records_per_group, geometry.slots, number, 0, ordinal, 0, 0};
+  FileHeader h{kFileMagic,
+               kVersion,
+               kHeaderBytes,
+               geometry.row_bytes,
+               geometry.group_bytes,
+               geometry.records_per_group,
+               geometry.slots,
+               number,
+               0,
+               ordinal,
+               0,
+               0};
   h.crc = Crc32c(&h, offsetof(FileHeader, crc));
   std::memcpy(out, &h, sizeof(h));
 }
 
-Status DecodeFileHeader(Span<const std::byte> bytes, const Geometry& geometry, uint32_t number, const std::string& where,
-                        FileHeader* out) {
+Status DecodeFileHeader(Span<const std::byte> bytes, const Geometry& geometry, uint32_t number,
+                        const std::string& where, FileHeader* out) {
   FileHeader h{};
   std::memcpy(&h, bytes.data(), sizeof(h));
   if (h.magic != kFileMagic) {
@@ -157,7 +167,8 @@ bool ParseSegmentName(const std::string& name, uint32_t* number) {
   if (name.size() < 15 || name.size() > 18 || name.compare(0, 5, "rows-") != 0) return false;
   uint64_t value = 0;
   size_t i = 5;
-  for (; i < name.size() && name[i] >= '0' && name[i] <= '9'; ++i) value = value * 10 + static_cast<uint64_t>(name[i] - '0');
+  for (; i < name.size() && name[i] >= '0' && name[i] <= '9'; ++i)
+    value = value * 10 + static_cast<uint64_t>(name[i] - '0');
   if (name.compare(i, std::string::npos, ".ssd") != 0 || value > UINT32_MAX) return false;
   *number = static_cast<uint32_t>(value);
   return SegmentName(*number) == name;

@@ -69,9 +69,7 @@ struct Geometry {
   uint32_t records_per_group = 0;
   uint32_t slots = 0;  // records of a segment; a multiple of records_per_group
 
-  uint64_t group_offset(uint32_t slot) const {
-    return kHeaderBytes + uint64_t{slot / records_per_group} * group_bytes;
-  }
+  uint64_t group_offset(uint32_t slot) const { return kHeaderBytes + uint64_t{slot / records_per_group} * group_bytes; }
   uint64_t offset(uint32_t slot) const {
     return group_offset(slot) + uint64_t{slot % records_per_group} * record_bytes;
   }
@@ -88,8 +86,8 @@ Status MakeGeometry(size_t row_bytes, uint64_t segment_bytes, Geometry* out);
 void EncodeFileHeader(const Geometry& geometry, uint32_t number, uint64_t ordinal, std::byte* out);
 // `where` begins the message.  Corruption, or FailedPrecondition for a whole header that asks for another reader: another
 // version, row size or segment size.  Requires: bytes.size() >= sizeof(FileHeader).
-Status DecodeFileHeader(Span<const std::byte> bytes, const Geometry& geometry, uint32_t number, const std::string& where,
-                        FileHeader* out);
+Status DecodeFileHeader(Span<const std::byte> bytes, const Geometry& geometry, uint32_t number,
+                        const std::string& where, FileHeader* out);
 
 void EncodeMark(uint64_t ordinal, uint32_t synced_slots, bool closed, std::byte* out);
 // False: never written whole, or of another file.  Requires: bytes.size() >= sizeof(Mark).

@@ -30,7 +30,8 @@ Status LogReader::Get(Span<const Key> keys, Span<const Position> positions, Span
   Add(counters_->rows_got, keys.size());
   Add(counters_->rows_got_buffered, keys.size() - wanted.size());
   if (wanted.empty()) return OkStatus();
-  auto mapped_end = std::stable_partition(wanted.begin(), wanted.end(), [](const Wanted& w) { return w.segment->map != nullptr; });
+  auto mapped_end =
+      std::stable_partition(wanted.begin(), wanted.end(), [](const Wanted& w) { return w.segment->map != nullptr; });
   const auto mapped = static_cast<size_t>(mapped_end - wanted.begin());
   EV_RETURN_IF_ERROR(ReadMapped(keys, {wanted.data(), mapped}, rows));
   wanted.erase(wanted.begin(), mapped_end);

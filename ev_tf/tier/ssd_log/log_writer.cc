@@ -8,7 +8,8 @@
 namespace ev::ssd_log {
 namespace {
 
-constexpr uint64_t kReserveBytes = uint64_t{8} << 20;  // disk space is taken ahead in steps: few extents, an early ENOSPC
+constexpr uint64_t kReserveBytes = uint64_t{8}
+                                   << 20;  // disk space is taken ahead in steps: few extents, an early ENOSPC
 
 uint32_t SlotsOfBuffer(const Geometry& g) {
   const uint64_t groups = std::max<uint64_t>(1, BufferPool::kBufferBytes / g.group_bytes);
@@ -21,7 +22,11 @@ uint64_t Point(const Segment* segment, uint32_t slot) { return segment->ordinal 
 
 LogWriter::LogWriter(Env* env, const WriterOptions& options, const Geometry& geometry, SegmentTable* table,
                      Counters* counters)
-    : env_(env), options_(options), geometry_(geometry), table_(table), counters_(counters),
+    : env_(env),
+      options_(options),
+      geometry_(geometry),
+      table_(table),
+      counters_(counters),
       buffer_slots_(SlotsOfBuffer(geometry)),
       buffer_bytes_(size_t{buffer_slots_ / geometry.records_per_group} * geometry.group_bytes) {}
 
@@ -211,7 +216,8 @@ Status LogWriter::OpenSegment() {
   how.direct = options_.direct;
   Status status = env_->Open(path, how, &file);
   AlignedBytes header = NewAlignedBytes(kHeaderBytes);
-  if (status.ok() && header == nullptr) status = OutOfSpace("memory: expected 4096 bytes for a file header, found none");
+  if (status.ok() && header == nullptr)
+    status = OutOfSpace("memory: expected 4096 bytes for a file header, found none");
   if (status.ok()) {
     std::memset(header.get(), 0, kHeaderBytes);
     EncodeFileHeader(geometry_, number, next_ordinal_, header.get());
@@ -333,8 +339,8 @@ bool LogWriter::TakeSyncWish() {
 
 bool LogWriter::OpenSegmentIsPoor(double live_share) {
   std::lock_guard<std::mutex> lock(mu_);
-  return open_ != nullptr && open_->live.load(std::memory_order_relaxed) <
-                                 live_share * open_->appended.load(std::memory_order_relaxed);
+  return open_ != nullptr &&
+         open_->live.load(std::memory_order_relaxed) < live_share * open_->appended.load(std::memory_order_relaxed);
 }
 
 LogWriter::Found LogWriter::ReadBuffered(const Segment* segment, uint32_t slot, Key key, std::byte* row) {

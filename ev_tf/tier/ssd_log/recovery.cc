@@ -70,7 +70,8 @@ Status ScanSegment(File* file, const Geometry& geometry, uint32_t number, const 
   uint32_t synced = 0;
   EV_RETURN_IF_ERROR(ScanHeader(file, size, geometry, number, result, &synced));
   if (!result->has_header) return OkStatus();
-  const uint32_t groups_at_once = std::max<uint32_t>(1, static_cast<uint32_t>(BufferPool::kBufferBytes) / geometry.group_bytes);
+  const uint32_t groups_at_once =
+      std::max<uint32_t>(1, static_cast<uint32_t>(BufferPool::kBufferBytes) / geometry.group_bytes);
   std::vector<std::byte> chunk;
   while (result->slots < geometry.slots) {
     const uint64_t begin = geometry.offset(result->slots);

@@ -21,7 +21,10 @@ namespace ev::ssd_log {
 class Segment {
  public:
   Segment(uint32_t number, uint64_t ordinal, const Geometry& geometry, std::unique_ptr<File> file)
-      : number(number), ordinal(ordinal), first_position(number * geometry.slots), file(std::move(file)),
+      : number(number),
+        ordinal(ordinal),
+        first_position(number * geometry.slots),
+        file(std::move(file)),
         bits_((geometry.slots + 63) / 64) {}
 
   // True if it was not live before.
@@ -40,8 +43,8 @@ class Segment {
   size_t bitmap_bytes() const { return bits_.size() * sizeof(uint64_t); }
 
   // Constant.
-  const uint32_t number;         // names the file; used again after the segment is gone
-  const uint64_t ordinal;        // how many segments were made before it
+  const uint32_t number;   // names the file; used again after the segment is gone
+  const uint64_t ordinal;  // how many segments were made before it
   const Position first_position;
   const std::unique_ptr<File> file;
   const std::byte* map = nullptr;  // of the whole file, where it is read that way
@@ -54,8 +57,8 @@ class Segment {
   std::atomic<uint64_t> held_bytes{0};  // disk space
 
   // The compactor's.
-  bool unreadable = false;    // not a victim again
-  uint64_t rest_until = 0;    // not a victim before so many rows were put
+  bool unreadable = false;  // not a victim again
+  uint64_t rest_until = 0;  // not a victim before so many rows were put
   bool dead = false;        // no row of it is live
   uint64_t dead_since = 0;  // the end of the log when that was found
 
@@ -99,8 +102,8 @@ class SegmentTable {
  private:
   std::atomic<Segment*>* slots() const { return reinterpret_cast<std::atomic<Segment*>*>(table_.data()); }
 
-  uint32_t limit_ = 0;   // constant after Init
-  MemoryRegion table_;   // constant after Init; of std::atomic<Segment*>, zero at first
+  uint32_t limit_ = 0;  // constant after Init
+  MemoryRegion table_;  // constant after Init; of std::atomic<Segment*>, zero at first
   mutable std::mutex mu_;
   std::vector<uint32_t> free_;  // guarded by mu_; a heap, smallest first
   uint32_t high_water_ = 0;     // guarded by mu_; numbers from here on were never given

@@ -15,12 +15,12 @@ namespace {
 
 using namespace ssd_log;  // NOLINT(google-build-using-namespace): this file is the door of that room
 
-constexpr double kLiveShare = 0.605;     // of bytes: 0.6 is promised, and what is above costs copies
-constexpr double kMostLiveSlots = 0.75;  // of slots: above, each row is copied more often than its space is worth
-constexpr double kSettledShare = 0.6;      // of bytes: S1
-constexpr double kMaxSettledShare = 0.9;   // of slots: as far as Settle() goes for it
+constexpr double kLiveShare = 0.605;      // of bytes: 0.6 is promised, and what is above costs copies
+constexpr double kMostLiveSlots = 0.75;   // of slots: above, each row is copied more often than its space is worth
+constexpr double kSettledShare = 0.6;     // of bytes: S1
+constexpr double kMaxSettledShare = 0.9;  // of slots: as far as Settle() goes for it
 constexpr double kSettleStep = 0.04;
-constexpr size_t kCopiesPerPut = 3;      // rows that a sync Put copies for each row put: ahead of what garbage needs
+constexpr size_t kCopiesPerPut = 3;  // rows that a sync Put copies for each row put: ahead of what garbage needs
 
 // Small rows have much header: their share of bytes cannot be had, so that of slots is bounded.
 double WantedSlots(const Geometry& g) {
@@ -63,7 +63,9 @@ Status SsdLogOptions::ReadEnvironment() {
 class SsdLogTier::Impl final : public BackgroundWorker {
  public:
   Impl(const SsdLogOptions& options, const Geometry& geometry)
-      : options_(options), env_(options.env != nullptr ? options.env : &Env::Default()), geometry_(geometry),
+      : options_(options),
+        env_(options.env != nullptr ? options.env : &Env::Default()),
+        geometry_(geometry),
         writer_(env_, ForWriter(options), geometry, &table_, &counters_),
         reader_(env_, geometry, &table_, &writer_, &counters_),
         compactor_(env_, ForCompactor(options, geometry), geometry, &table_, &writer_, &counters_) {}
@@ -179,7 +181,8 @@ class SsdLogTier::Impl final : public BackgroundWorker {
 
   Status HandleExisting() {
     if (options_.existing == SsdExisting::kRecover) {
-      EV_RETURN_IF_ERROR(Recover(env_, ForWriter(options_), geometry_, &table_, &counters_, options_.visitor, &report_));
+      EV_RETURN_IF_ERROR(
+          Recover(env_, ForWriter(options_), geometry_, &table_, &counters_, options_.visitor, &report_));
       writer_.StartAt(report_.next_ordinal, report_.next_sequence);
       return OkStatus();
     }
@@ -255,7 +258,8 @@ class SsdLogTier::Impl final : public BackgroundWorker {
   // Bytes of live rows / bytes of files; 1 without files.
   double LiveShare() const {
     const uint64_t bytes = Value(counters_.file_bytes);
-    return bytes == 0 ? 1.0 : static_cast<double>(Value(counters_.rows) * geometry_.row_bytes) / static_cast<double>(bytes);
+    return bytes == 0 ? 1.0
+                      : static_cast<double>(Value(counters_.rows) * geometry_.row_bytes) / static_cast<double>(bytes);
   }
 
   Status CopyAll() {
@@ -315,7 +319,8 @@ SsdLogMetrics SsdLogTier::Impl::Metrics() {
   m.segments_unlinked = Value(c.segments_unlinked);
   m.syncs = Value(c.syncs);
   const double row_bytes = geometry_.row_bytes;
-  if (m.rows_put > 0) m.write_amplification = static_cast<double>(m.written_bytes) / (static_cast<double>(m.rows_put) * row_bytes);
+  if (m.rows_put > 0)
+    m.write_amplification = static_cast<double>(m.written_bytes) / (static_cast<double>(m.rows_put) * row_bytes);
   m.live_share = LiveShare();
   m.get_p50_ns = c.get_ns.Quantile(0.5);
   m.get_p99_ns = c.get_ns.Quantile(0.99);

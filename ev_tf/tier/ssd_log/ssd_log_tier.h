@@ -42,7 +42,7 @@ struct SsdLogOptions {
   bool durable = true;           // false: Flush() hands rows to the operating system, and nothing waits for the device
   bool delete_on_close = false;  // a scratch directory: files go with the tier
   bool async_compaction = false;
-  Relocator* relocator = nullptr;  // outlives the tier; null: nothing is compacted but segments without rows
+  Relocator* relocator = nullptr;    // outlives the tier; null: nothing is compacted but segments without rows
   ssd_log::RecoveryVisitor visitor;  // for kRecover
   Env* env = nullptr;                // null: Env::Default()
 
@@ -55,8 +55,8 @@ struct SsdLogMetrics {
   uint64_t rows_put = 0, rows_got = 0, rows_got_buffered = 0, rows_removed = 0, rows_copied = 0;
   uint64_t written_bytes = 0, reads = 0, read_bytes = 0, max_read_depth = 0, compaction_read_bytes = 0;
   uint64_t segments_made = 0, segments_unlinked = 0, syncs = 0;
-  double write_amplification = 0;  // bytes written / bytes of rows put
-  double live_share = 0;           // bytes of live rows / bytes of files
+  double write_amplification = 0;                                           // bytes written / bytes of rows put
+  double live_share = 0;                                                    // bytes of live rows / bytes of files
   uint64_t get_p50_ns = 0, get_p99_ns = 0, put_p50_ns = 0, put_p99_ns = 0;  // batches; upper bounds
   uint64_t write_p99_ns = 0, compaction_p99_ns = 0;
   std::string io;  // "direct, io_uring", or what was chosen instead and why

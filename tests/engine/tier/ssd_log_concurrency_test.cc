@@ -115,7 +115,8 @@ TEST_P(SsdLogConcurrency, NeverAWrongRow) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, SsdLogConcurrency,
-                         ::testing::Combine(::testing::Values(SsdIoMode::kDirect, SsdIoMode::kBuffered, SsdIoMode::kMapped),
+                         ::testing::Combine(::testing::Values(SsdIoMode::kDirect, SsdIoMode::kBuffered,
+                                                              SsdIoMode::kMapped),
                                             ::testing::Bool()));
 
 }  // namespace

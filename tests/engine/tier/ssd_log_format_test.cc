@@ -25,18 +25,17 @@ TEST(SsdLogFormat, TheExampleOfThePage) {
   ASSERT_TRUE(MakeGeometry(16, 8192, &g).ok());
   std::vector<std::byte> bytes(64);
   EncodeFileHeader(g, 3, 7, bytes.data());
-  EXPECT_EQ(HexOf({bytes.data(), sizeof(FileHeader)}), 
+  EXPECT_EQ(HexOf({bytes.data(), sizeof(FileHeader)}),
             "45565353444c47310100000000100000100000000004000019000000640000000300000000000000"
             "0700000000000000000000001e2f6062");
   EncodeMark(7, 12, false, bytes.data());
-  EXPECT_EQ(HexOf({bytes.data(), sizeof(Mark)}), 
-            "45565353444d524b07000000000000000c0000000000000000000000c510a9d8");
+  EXPECT_EQ(HexOf({bytes.data(), sizeof(Mark)}), "45565353444d524b07000000000000000c0000000000000000000000c510a9d8");
   const float row[4] = {1.0F, -2.0F, 0.5F, 0.0F};
   EncodeRecord(-5, 9, reinterpret_cast<const std::byte*>(row), 16, bytes.data());
-  EXPECT_EQ(HexOf({bytes.data(), 40}), 
+  EXPECT_EQ(HexOf({bytes.data(), 40}),
             "fbffffffffffffff09000000000000001000000062b6989f0000803f000000c00000003f00000000");
   EncodeFiller(40, bytes.data());
-  EXPECT_EQ(HexOf({bytes.data(), 40}), 
+  EXPECT_EQ(HexOf({bytes.data(), 40}),
             "0000000000000000000000000000000000000000d22626fa00000000000000000000000000000000");
 }
 

@@ -96,7 +96,8 @@ TEST_P(SsdLogModes, RandomWorkKeepsTheNewestRowsAndTheSpaceBound) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, SsdLogModes,
-                         ::testing::Combine(::testing::Values(SsdIoMode::kDirect, SsdIoMode::kBuffered, SsdIoMode::kMapped),
+                         ::testing::Combine(::testing::Values(SsdIoMode::kDirect, SsdIoMode::kBuffered,
+                                                              SsdIoMode::kMapped),
                                             ::testing::Bool(), ::testing::Bool()));
 
 TEST_F(SsdLogTierTest, RowsOfEverySizeComeBack) {

@@ -69,7 +69,8 @@ std::map<Key, Row> Contents(const EmbeddingVariable& variable) {
   std::vector<float> values(keys.size() * kDim), slots(keys.size() * columns);
   std::vector<int64_t> frequencies(keys.size()), versions(keys.size());
   const std::unique_ptr<bool[]> found(new bool[keys.size()]);
-  EXPECT_TRUE(variable.ReadRows(keys, {values, slots, frequencies, versions}, Span<bool>(found.get(), keys.size())).ok());
+  EXPECT_TRUE(
+      variable.ReadRows(keys, {values, slots, frequencies, versions}, Span<bool>(found.get(), keys.size())).ok());
   std::map<Key, Row> contents;
   for (size_t i = 0; i < keys.size(); ++i) {
     EXPECT_TRUE(found[i]);
