@@ -17,6 +17,7 @@ need() {
 
 has_program() { command -v "$1"; }
 has_header() { echo "#include <$1>" | g++ -x c++ -std=c++17 -fsyntax-only -; }
+has_library() { PATH="$PATH:/sbin:/usr/sbin" ldconfig -p | grep -F "$1"; }
 has_venv() { "$python" -c 'import ensurepip, venv'; }
 has_python_headers() {
   "$python" -c 'import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))'
@@ -31,6 +32,11 @@ for step in "$@"; do
       need python3 has_program "$python"
       need python3-venv has_venv
       need python3-dev has_python_headers
+      # Storage tiers: a build without these works and leaves the tier out.
+      need libleveldb-dev has_header leveldb/db.h
+      need libsnappy-dev has_header snappy.h
+      need libpmem1 has_library libpmem.so.1
+      need libmemkind0 has_library libmemkind.so.0
       ;;
     test)
       need libgtest-dev has_header gtest/gtest.h

@@ -25,8 +25,8 @@ Status MemoryRegion::Reserve(size_t bytes, size_t huge_from, MemoryRegion* out) 
   const size_t taken = size + kHugePageBytes;
   void* raw = mmap(nullptr, taken, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (raw == MAP_FAILED) {
-    return OutOfSpace("memory: expected " + std::to_string(taken) + " bytes of address space, mmap says: " +
-                      std::strerror(errno));
+    return OutOfSpace("memory: expected " + std::to_string(taken) +
+                      " bytes of address space, mmap says: " + std::strerror(errno));
   }
   const auto start = reinterpret_cast<uintptr_t>(raw);
   const uintptr_t aligned = (start + kHugePageBytes - 1) / kHugePageBytes * kHugePageBytes;

@@ -6,8 +6,8 @@
 namespace ev {
 namespace {
 
-constexpr size_t kChunkBytes = size_t{32} << 20;   // address space, not memory
-constexpr int kMinChunkShift = 14;                 // at most 65,536 chunks, whatever the row size
+constexpr size_t kChunkBytes = size_t{32} << 20;  // address space, not memory
+constexpr int kMinChunkShift = 14;                // at most 65,536 chunks, whatever the row size
 
 }  // namespace
 

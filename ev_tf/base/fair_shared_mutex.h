@@ -27,7 +27,7 @@ class FairSharedMutex {
   void unlock_shared() { mu_.unlock_shared(); }
 
  private:
-  std::mutex gate_;  // held by the writer that waits
+  std::mutex gate_;                        // held by the writer that waits
   std::atomic<bool> writer_waits_{false};  // a hint: whoever misses it is one reader more to wait for
   std::shared_mutex mu_;
 };

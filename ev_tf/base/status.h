@@ -48,13 +48,15 @@ inline Status OkStatus() { return {}; }
 inline Status NotFound(std::string message) { return {StatusCode::kNotFound, std::move(message)}; }
 inline Status InvalidArgument(std::string message) { return {StatusCode::kInvalidArgument, std::move(message)}; }
 inline Status FailedPrecondition(std::string message) { return {StatusCode::kFailedPrecondition, std::move(message)}; }
+inline Status IoError(std::string message) { return {StatusCode::kIoError, std::move(message)}; }
+inline Status Corruption(std::string message) { return {StatusCode::kCorruption, std::move(message)}; }
 inline Status OutOfSpace(std::string message) { return {StatusCode::kOutOfSpace, std::move(message)}; }
 inline Status Unavailable(std::string message) { return {StatusCode::kUnavailable, std::move(message)}; }
 
 }  // namespace ev
 
-#define EV_RETURN_IF_ERROR(expr)                 \
-  do {                                           \
-    ::ev::Status ev_status_ = (expr);            \
-    if (!ev_status_.ok()) return ev_status_;     \
+#define EV_RETURN_IF_ERROR(expr)             \
+  do {                                       \
+    ::ev::Status ev_status_ = (expr);        \
+    if (!ev_status_.ok()) return ev_status_; \
   } while (false)

@@ -41,8 +41,8 @@ class StripeDedup {
   size_t distinct_ = 0;
   size_t total_ = 0;
   std::vector<Key> keys_;
-  std::vector<uint32_t> indices_;    // of each entry: its key's place in keys_
-  std::vector<uint32_t> starts_;     // of each key, and the end
+  std::vector<uint32_t> indices_;  // of each entry: its key's place in keys_
+  std::vector<uint32_t> starts_;   // of each key, and the end
   std::vector<uint32_t> positions_;
 };
 

@@ -13,8 +13,8 @@ constexpr size_t kKeysPerPart = 8192;
 void Partition::Build(Span<const Key> keys, Executor& executor) {
   const size_t n = keys.size();
   if (entries_.size() < n) entries_.resize(n);
-  const int parts = static_cast<int>(
-      std::clamp<size_t>(n / kKeysPerPart, 1, static_cast<size_t>(executor.parallelism())));
+  const int parts =
+      static_cast<int>(std::clamp<size_t>(n / kKeysPerPart, 1, static_cast<size_t>(executor.parallelism())));
   const auto part_start = [&](int part) { return n * static_cast<size_t>(part) / static_cast<size_t>(parts); };
 
   // next[part][stripe]: first how many keys, then where the next one goes.

@@ -10,12 +10,12 @@
 namespace ev {
 namespace {
 
-constexpr int kFirstBits = 1;            // a filler is a key of another segment: there are always two at least
-constexpr int kMaxBits = 30;
-constexpr uint32_t kFirstLines = 16;     // 1 KiB: a table of a few rows takes a few KiB
+constexpr int kFirstBits = 1;         // a filler is a key of another segment: there are always two at least
+constexpr int kMaxBits = 20;          // 12 bits of the place are left to choose a line: 2^20 segments, 15 G keys
+constexpr uint32_t kFirstLines = 16;  // 1 KiB: a table of a few rows takes a few KiB
 // Load limits spread over the segments.  Above 0.75 more than one key in ten overflows; below 0.68 memory is wasted.
 constexpr float kLoadLimits[] = {0.68f, 0.72f, 0.70f, 0.74f, 0.69f, 0.73f, 0.71f, 0.75f};
-constexpr float kFill = 0.92f;           // share of its limit that a rebuilt segment may have reached
+constexpr float kFill = 0.92f;  // share of its limit that a rebuilt segment may have reached
 
 constexpr Key FirstKeyWithTopBit(uint64_t bit) {
   Key key = 0;
@@ -76,6 +76,7 @@ uint32_t HashIndex::LinesFor(uint32_t keys, float max_load) {
 Status HashIndex::NewView(Segment* segment, uint32_t lines, std::unique_ptr<View>* out) {
   auto view = std::make_unique<View>();
   view->segment = segment;
+  view->depth = static_cast<uint8_t>(segment->depth);
   if (lines < kPageLines) {
     view->own_block = true;
     view->pages[0] = static_cast<Line*>(std::aligned_alloc(sizeof(Line), lines * sizeof(Line)));
@@ -89,7 +90,11 @@ Status HashIndex::NewView(Segment* segment, uint32_t lines, std::unique_ptr<View
       view->lines += kPageLines;  // so that the destructor frees what has been taken
     }
   }
-  for (uint32_t i = 0; i < lines; ++i) view->line(i)->Clear(segment->filler);
+  for (uint32_t i = 0; i < lines; ++i) {
+    Line* line = view->line(i);
+    line->Clear(segment->filler);
+    line->last = i + 1 == lines || (i + 1) % kPageLines == 0;
+  }
   *out = std::move(view);
   return OkStatus();
 }
@@ -177,6 +182,23 @@ Location HashIndex::Remove(Key key) {
   return location;
 }
 
+bool HashIndex::FindKeyAt(uint32_t place, Location location, Key* key) const {
+  const uint64_t hash = uint64_t{place} << 32;
+  const View* view = FindView(hash);
+  uint32_t i = view->HomeLine(hash);
+  for (uint32_t steps = 0; steps < view->lines; ++steps, i = view->Next(i)) {
+    const Line* line = view->line(i);
+    for (int j = 0; j < kLineKeys; ++j) {
+      if (line->location(j) != location) continue;
+      *key = line->key(j);
+      // An entry that is being appended has its location before its key.
+      if (*key != view->segment->filler) return true;
+    }
+    if (!line->overflowed()) return false;
+  }
+  return false;
+}
+
 Status HashIndex::Rebuild(Segment* segment) {
   const uint32_t live = segment->live.load(std::memory_order_relaxed);
   const uint32_t lines = LinesFor(live + 1, segment->max_load);
@@ -202,7 +224,8 @@ Status HashIndex::Rebuild(Segment* segment) {
 Status HashIndex::Split(Segment* segment) {
   View* old = segment->view;
   const int depth = segment->depth + 1;
-  if (depth > kMaxBits) return OutOfSpace("index: 2^30 segments are in use");
+  if (depth > kMaxBits)
+    return OutOfSpace("index: 2^20 segments are in use, or too many keys share their hash's first 20 bits");
   uint32_t live[2] = {0, 0};
   const auto for_each_live = [&](auto&& visit) {
     for (uint32_t i = 0; i < old->lines; ++i) {
@@ -225,9 +248,8 @@ Status HashIndex::Split(Segment* segment) {
     halves[half]->used = live[half];
     halves[half]->live.store(live[half], std::memory_order_relaxed);
   }
-  for_each_live([&](uint64_t hash, uint64_t half, Key key, Location location) {
-    Place(views[half].get(), hash, key, location);
-  });
+  for_each_live(
+      [&](uint64_t hash, uint64_t half, Key key, Location location) { Place(views[half].get(), hash, key, location); });
   for (uint64_t half = 0; half < 2; ++half) {
     halves[half]->view = views[half].release();
     bytes_ += static_cast<int64_t>(halves[half]->view->lines * sizeof(Line));
@@ -296,10 +318,13 @@ int64_t HashIndex::bytes() const {
 }
 
 // HashIndex::Find, once for each instruction set.
-#define EV_DEFINE_FIND                                                                                     \
-  static void FindAll(const IndexProbe& probe, const Key* keys, size_t n, Location* out) {                 \
-    ForEachLocation(probe, keys, n, [&](size_t i, Location location) { out[i] = location; }, [](size_t) {}); \
+#define EV_DEFINE_FIND                                                                           \
+  static void FindAll(const IndexProbe& probe, const Key* keys, size_t n, Location* out) {       \
+    ForEachLocation(                                                                             \
+        probe, keys, n, [&](size_t i, Location location) { out[i] = location; }, [](size_t) {}); \
   }
+// The order of these includes is their meaning.
+// clang-format off
 namespace plain {
 EV_DEFINE_FIND
 }  // namespace plain
@@ -315,6 +340,7 @@ EV_DEFINE_FIND
 #include "ev_tf/base/end_target.h"
 }  // namespace avx512
 #endif
+// clang-format on
 #undef EV_DEFINE_FIND
 
 void HashIndex::Find(Span<const Key> keys, Location* locations) const {

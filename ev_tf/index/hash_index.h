@@ -1,7 +1,7 @@
 // HashIndex: key -> Location of its row, whatever the tier.  One probe, one cache line, no lock for readers.
 //
-// Layout.  The hash's top bits choose a segment through a directory; its low bits choose a home line in the segment's run of
-// lines; a full line overflows into the next one.  A segment grows line run by line run, by about a tenth, and splits in
+// Layout.  Of the 32 bits of a key's place, PlaceOf(key), the top ones choose a segment through a directory, and what follows
+// them a home line in the segment's run of lines; a full line overflows into the next one.  A segment grows line run by line run, by about a tenth, and splits in
 // two when it would have 12 pages; segments have different load limits, so that they do not all grow in the same batch.
 // Between 0.62 and 0.75 of the entries are used once a segment has grown past a few pages: 17 to 21 bytes a key, also
 // while growing.
@@ -50,6 +50,11 @@ class HashIndex {
   // Drops key.  Returns where it was, kNoLocation if it was nowhere.
   Location Remove(Key key);
 
+  // The 32 bits that say which lines a key may be in.  Rows keep them instead of the key.
+  static uint32_t PlaceOf(Key key) { return static_cast<uint32_t>(HashKey(key) >> 32); }
+  // The key of that place whose row is at `location`.  False if there is none.
+  bool FindKeyAt(uint32_t place, Location location, Key* key) const;
+
   // Visits every (key, location) once, without a lock.  A key that is inserted, moved or removed meanwhile may be seen
   // before or after, or not at all.
   template <typename Visitor>
@@ -73,12 +78,15 @@ class HashIndex {
   struct View {
     ~View();
     Line* line(uint32_t i) const { return pages[i / kPageLines] + i % kPageLines; }
+    // The bits of the place below the segment's own, as a fraction of its lines.
     uint32_t HomeLine(uint64_t hash) const {
-      return static_cast<uint32_t>((static_cast<uint64_t>(static_cast<uint32_t>(hash)) * lines) >> 32);
+      const uint32_t fraction = static_cast<uint32_t>(hash >> 32) << depth;
+      return static_cast<uint32_t>((uint64_t{fraction} * lines) >> 32);
     }
     uint32_t Next(uint32_t i) const { return i + 1 == lines ? 0 : i + 1; }
 
     uint32_t lines = 0;
+    uint8_t depth = 0;       // the segment's
     bool own_block = false;  // lines < kPageLines: pages[0] is malloc'ed, not a page of the arena
     Segment* segment = nullptr;
     Line* pages[kMaxPages] = {};
@@ -129,8 +137,8 @@ class HashIndex {
   void RetireView(View* view);
 
   EpochDomain* const epochs_;
-  std::atomic<Directory*> directory_{nullptr};  // replaced under directory_mu_
-  mutable std::mutex directory_mu_;             // the directory's entries, segments_
+  std::atomic<Directory*> directory_{nullptr};      // replaced under directory_mu_
+  mutable std::mutex directory_mu_;                 // the directory's entries, segments_
   std::vector<std::unique_ptr<Segment>> segments_;  // guarded by directory_mu_; split ones stay until the end
   std::atomic<int64_t> bytes_{0};
 };

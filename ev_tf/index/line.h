@@ -24,7 +24,8 @@ struct alignas(64) Line {
   Location locations[kLineKeys];
   uint8_t count;     // entries live or dropped; writers only
   uint8_t overflow;  // 1: a key whose home is this line or an earlier one may be in the next line
-  uint16_t unused;
+  uint8_t last;      // 1: the next line of the segment is not the next one in memory; constant
+  uint8_t unused;
 
   Key key(int i) const { return __atomic_load_n(&keys[i], __ATOMIC_ACQUIRE); }
   Location location(int i) const { return __atomic_load_n(&locations[i], __ATOMIC_ACQUIRE); }
@@ -44,6 +45,7 @@ struct alignas(64) Line {
     for (Location& l : locations) l = kNoLocation;
     count = 0;
     overflow = 0;
+    last = 0;
     unused = 0;
   }
   // Entry of `key`, -1 if it is not in this line.

@@ -20,6 +20,8 @@ struct IndexProbe {
   const HashIndex::Directory* directory;
 };
 
+// The order of these includes is their meaning.
+// clang-format off
 namespace plain {
 #define EV_MATCH_LINE MatchLine
 EV_ALWAYS_INLINE int MatchLine(const Line* line, Key key) {
@@ -56,6 +58,7 @@ EV_ALWAYS_INLINE int MatchLine(const Line* line, Key key) {
 #include "ev_tf/base/end_target.h"
 }  // namespace avx512
 #endif
+// clang-format on
 #undef EV_MATCH_LINE
 
 }  // namespace ev

@@ -10,6 +10,8 @@
 namespace ev {
 namespace {
 
+// The order of these includes is their meaning.
+// clang-format off
 namespace plain {
 #include "ev_tf/optim/kernels.inc"
 }  // namespace plain
@@ -27,6 +29,7 @@ namespace avx512 {
 #include "ev_tf/base/end_target.h"
 }  // namespace avx512
 #endif
+// clang-format on
 
 const RowKernels& Choose() {
 #if EV_X86_KERNELS

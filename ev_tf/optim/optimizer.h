@@ -11,8 +11,8 @@
 
 namespace ev {
 
-inline constexpr int kMaxSlots = 4;     // slots one rule may use
-inline constexpr int kMaxHyper = 8;     // hyperparameters one rule may use
+inline constexpr int kMaxSlots = 4;  // slots one rule may use
+inline constexpr int kMaxHyper = 8;  // hyperparameters one rule may use
 
 using Hyper = std::array<float, kMaxHyper>;
 
@@ -21,9 +21,9 @@ using Hyper = std::array<float, kMaxHyper>;
 using UpdateRowFn = void (*)(const Hyper& hyper, int64_t dim, const float* grad, float* value, float* const* slot);
 
 struct UpdateRule {
-  const char* name = nullptr;   // "adagrad"
+  const char* name = nullptr;  // "adagrad"
   UpdateRowFn update = nullptr;
-  int slots = 0;                // how many slots `update` takes
+  int slots = 0;  // how many slots `update` takes
   Hyper hyper{};
 };
 

@@ -27,7 +27,7 @@ struct SlotSpec {
 
 // Frequency and version of one row.
 struct RowMeta {
-  uint32_t frequency = 0;     // times an update named the key, duplicates counted; stays at UINT32_MAX
+  uint32_t frequency = 0;      // times an update named the key, duplicates counted; stays at UINT32_MAX
   uint32_t version_plus1 = 0;  // global step of the last update + 1; 0 = never given
 };
 static_assert(sizeof(RowMeta) == 8);

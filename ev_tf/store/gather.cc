@@ -16,6 +16,8 @@ constexpr int64_t kPrefetchedFloats = 256;  // of one row; the hardware follows 
 
 }  // namespace
 
+// The order of these includes is their meaning.
+// clang-format off
 namespace plain {
 #include "ev_tf/store/gather.inc"
 }  // namespace plain
@@ -33,6 +35,7 @@ namespace avx512 {
 #include "ev_tf/base/end_target.h"
 }  // namespace avx512
 #endif
+// clang-format on
 
 int64_t GatherRows(const GatherArgs& args, const Key* keys, size_t n, float* out) {
 #if EV_X86_KERNELS

@@ -3,10 +3,13 @@
 //
 // Threads:     any method, from any thread, at once.  Two calls on the same position are the caller's to order.
 // Ownership:   spans are borrowed for the call; a tier keeps none of them.
+// Readers:     a Get may be under way while its position is removed or its row is moved: it reads the old bytes or fails
+//              with NotFound, and the caller looks in the index again.  A tier never reads memory that it has freed.
 // Durability:  what a tier promises over a crash stands in its own header; DRAM promises nothing.
 // Invariants:  T1  a Get of a position that Put gave reads the bytes that were put, until Remove.
 //              T2  a failed Put takes no position and leaves every row as it was.
 //              T3  size() counts the positions given and not removed.
+//              T4  a row that a tier moves by itself is readable at its old position or its new one at any moment.
 #pragma once
 
 #include <cstddef>
@@ -18,6 +21,15 @@
 
 namespace ev {
 
+// Whom a tier asks before it moves a row by itself, as compaction does.
+class Relocator {
+ public:
+  virtual ~Relocator() = default;
+  // The row of `key` at `from` has a copy at `to`.  True: `to` is the row's position from now on, and `from` is free.
+  // False: the row is not at `from` any more, and `to` is free.
+  virtual bool Relocate(Key key, Position from, Position to) = 0;
+};
+
 class Tier {
  public:
   virtual ~Tier() = default;
@@ -27,14 +39,14 @@ class Tier {
 
   // rows[i * row_bytes(), (i + 1) * row_bytes()) = the row of keys[i] at positions[i].
   // Requires: rows.size() == keys.size() * row_bytes().
-  // Errors:   IoError, Corruption; then `rows` is unspecified.
+  // Errors:   NotFound (a position was removed meanwhile), IoError, Corruption; then `rows` is unspecified.
   virtual Status Get(Span<const Key> keys, Span<const Position> positions, Span<std::byte> rows) = 0;
 
   // Stores rows.size() / row_bytes() rows; positions[i] = where the row of keys[i] is.
   // Errors:   OutOfSpace, IoError.
   virtual Status Put(Span<const Key> keys, Span<const std::byte> rows, Span<Position> positions) = 0;
 
-  // Gives positions back.  Requires: nobody reads them any more.
+  // Gives positions back.  No new Get of them follows; one that is under way may still end.
   virtual void Remove(Span<const Key> keys, Span<const Position> positions) = 0;
 
   // What was put before is where the tier promises to keep it.

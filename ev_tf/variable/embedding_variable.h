@@ -8,7 +8,8 @@
 //                  and the slots' initial values.
 //              V3  updates of one key are one after another: none is lost, whatever calls run at once.
 //              V4  size() equals the number of keys that Keys() returns when nobody writes.
-//              V5  a failed call changes nothing.
+//              V5  a failed call changes nothing; but OutOfSpace and IoError may come after a part of an Apply.
+//              V6  rows that are kept below DRAM read and train as rows in DRAM do, to the bit.
 // A Lookup takes no lock on rows: while an Apply writes the same row it may see some floats from before and some from
 // after, as a lookup of a tf.Variable may.  ReadRows sees value and slots of a row from one moment.
 #pragma once
@@ -24,6 +25,7 @@
 #include "ev_tf/base/status.h"
 #include "ev_tf/optim/optimizer.h"
 #include "ev_tf/row/row_layout.h"
+#include "ev_tf/variable/storage_options.h"
 
 namespace ev {
 
@@ -32,6 +34,7 @@ struct VariableOptions {
   int64_t dim = 0;                // floats per embedding, 1 to kMaxDim
   bool record_frequency = false;  // keep RowMeta::frequency
   bool record_version = false;    // keep RowMeta::version
+  StorageOptions storage;         // where the rows are kept
 };
 
 // Gauges and counters since creation.  Bytes are of memory held, not of memory asked for.
@@ -47,6 +50,16 @@ struct VariableMetrics {
   int64_t update_rows = 0;        // rows updated: keys after dedup
   int64_t inserts = 0;
   int64_t removes = 0;
+  // With a tier below DRAM:
+  int64_t hot_rows = 0;           // rows in DRAM
+  int64_t hot_capacity = 0;       // rows that DRAM should hold; 0: no limit
+  int64_t lower_rows = 0;         // rows and copies of rows below
+  int64_t lower_bytes = 0;        // memory or disk of the tier below
+  int64_t promotions = 0;         // rows brought up
+  int64_t demotions = 0;          // rows moved down
+  int64_t clean_demotions = 0;    // of these, rows whose copy below was still good: nothing was written
+  int64_t cold_reads = 0;         // rows read from below
+  int64_t late_reads = 0;         // of these, one by one, after a row had moved under a call
 };
 
 class EmbeddingVariable {
@@ -95,8 +108,9 @@ class EmbeddingVariable {
   Status ReadRows(Span<const Key> keys, const RowBatch& out, Span<bool> found) const;
 
   // Inserts or overwrites rows, for import.  Empty spans: slots get their initial values, frequency 0, version -1.
-  // values are required.  `keys` must be distinct.  `slot_specs` says what the columns of `slots` are; slots the variable
-  // lacks are added, slots it has and the columns lack get their initial value.
+  // values are required.  Of a key that stands twice the last row stays.  `slot_specs` says what the columns of `slots`
+  // are; slots the variable lacks are added, slots it has and the columns lack get their initial value.
+  // InvalidArgument: sizes differ; a frequency < 0; a version out of range while versions are recorded.
   struct ConstRowBatch {
     Span<const float> values;
     Span<const float> slots;
@@ -108,7 +122,14 @@ class EmbeddingVariable {
   // Drops the rows of `keys`; missing keys and duplicates are no error.  Returns how many rows were dropped.
   int64_t Remove(Span<const Key> keys);
   // Drops every row.  Slots stay.
-  void Clear();
+  Status Clear();
+
+  // tiers[i] = where the row of keys[i] is: 0 DRAM, 1 the tier below, -1 nowhere.  Requires: tiers.size() == keys.size().
+  Status LookupTier(Span<const Key> keys, Span<int32_t> tiers) const;
+  // Moves rows down until DRAM holds no more than it should, and returns when they have arrived.
+  Status FlushEvictions();
+  // Brings the rows of `keys` up, as a Lookup would.
+  Status Prefetch(Span<const Key> keys, Executor& executor) const;
 
  private:
   class Impl;

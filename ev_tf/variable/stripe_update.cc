@@ -40,7 +40,7 @@ Status StripeUpdate::Run(const UpdateStep& step, Span<const KeyAt> entries, Stor
   dedup_.Run(entries);
   const Span<const Key> keys = dedup_.keys();
   size_t inserted = 0;
-  EV_RETURN_IF_ERROR(store->FindOrInsert(keys, &refs_, &inserted));
+  EV_RETURN_IF_ERROR(store->FindOrInsert(keys, *step.cold, step.tick, &refs_, &inserted));
   counts->rows += static_cast<int64_t>(keys.size());
   counts->inserts += static_cast<int64_t>(inserted);
   sum_.resize(static_cast<size_t>(dim));

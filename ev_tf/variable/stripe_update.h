@@ -21,6 +21,8 @@ struct UpdateStep {
   bool record_frequency;
   bool record_version;
   uint32_t version_plus1;          // 0: leave the rows' versions
+  const ColdRows* cold;            // the rows of the batch that lie below
+  uint32_t tick;                   // of this call
 };
 
 struct UpdateCounts {

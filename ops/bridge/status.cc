@@ -12,7 +12,7 @@ absl::StatusCode TfCode(StatusCode code) {
     case StatusCode::kIoError: return absl::StatusCode::kInternal;
     case StatusCode::kCorruption: return absl::StatusCode::kDataLoss;
     case StatusCode::kOutOfSpace: return absl::StatusCode::kResourceExhausted;
-    case StatusCode::kUnavailable: return absl::StatusCode::kUnavailable;
+    case StatusCode::kUnavailable: return absl::StatusCode::kUnimplemented;
   }
   return absl::StatusCode::kUnknown;
 }

@@ -12,8 +12,8 @@
 
 namespace ev::bridge {
 
-// The same message under the matching code.  Unavailable makes TensorFlow's sessions try again, so IoError does not
-// become that: a disk that fails stops the training.
+// The same message under the matching code.  TensorFlow's Unavailable makes its sessions try again, so nothing becomes
+// that: a disk that fails, or a tier that this machine does not have, stops the training.
 absl::Status ToTf(const Status& status);
 
 // Runs `body`, which returns an absl::Status, and gives its error to `ctx`.  bad_alloc becomes ResourceExhausted, any

@@ -2,6 +2,7 @@
 #include <vector>
 
 #include "ops/defs/shape_functions.h"
+#include "ops/defs/storage_attrs.h"
 #include "tensorflow/core/framework/common_shape_fns.h"
 
 namespace ev::defs {
@@ -53,6 +54,7 @@ REGISTER_OP("EvInitialize")
     .Attr("variable_name: string = ''")
     .Attr("record_frequency: bool = false")
     .Attr("record_version: bool = false")
+    .EV_STORAGE_ATTRS
     .SetIsStateful()
     .SetShapeFn([](InferenceContext* c) {
       TF_RETURN_IF_ERROR(HandleOnly(c));
@@ -67,6 +69,10 @@ default_rows: [default_value_dim, dim], at least one row. A key without a row of
 variable_name: for error messages; the handle's name if empty.
 record_frequency: keep how often updates named each key.
 record_version: keep the global step of each row's last update.
+storage_type: the number of a StorageType; see ev_tf/variable/storage_type.h.
+storage_path: directory for the files of a tier below DRAM.
+dram_bytes: bytes of rows that DRAM holds if there is a tier below it.
+cache_strategy: which rows leave DRAM first: 0 those touched longest ago, 1 those touched least.
 )doc");
 
 REGISTER_OP("EvIsInitialized")

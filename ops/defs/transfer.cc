@@ -1,5 +1,6 @@
 // A whole table out of its variable and back: checkpoints and export.
 #include "ops/defs/shape_functions.h"
+#include "ops/defs/storage_attrs.h"
 
 namespace ev::defs {
 
@@ -64,6 +65,7 @@ REGISTER_OP("EvImport")
     .Attr("variable_name: string = ''")
     .Attr("record_frequency: bool = false")
     .Attr("record_version: bool = false")
+    .EV_STORAGE_ATTRS
     .SetIsStateful()
     .SetShapeFn([](InferenceContext* c) {
       TF_RETURN_IF_ERROR(HandleOnly(c));
@@ -86,6 +88,10 @@ dim: floats of one row that the variable expects.
 variable_name: for error messages; the handle's name if empty.
 record_frequency: keep how often updates name each key.
 record_version: keep the global step of each row's last update.
+storage_type: the number of a StorageType; see ev_tf/variable/storage_type.h.
+storage_path: directory for the files of a tier below DRAM.
+dram_bytes: bytes of rows that DRAM holds if there is a tier below it.
+cache_strategy: which rows leave DRAM first: 0 those touched longest ago, 1 those touched least.
 )doc");
 
 }  // namespace ev::defs

@@ -7,6 +7,7 @@
 #include "ev_tf/row/row_layout.h"
 #include "ops/bridge/batch.h"
 #include "ops/bridge/status.h"
+#include "ops/kernels/register.h"
 #include "tensorflow/core/framework/op_kernel.h"
 
 namespace ev::kernels {
@@ -45,8 +46,3 @@ enum class Range {
 absl::Status ReadHyper(tensorflow::OpKernelContext* ctx, int index, const char* what, Range range, float* value);
 
 }  // namespace ev::kernels
-
-// Registers `Kernel` for `Op` with both key types.
-#define EV_REGISTER_KEYED_KERNEL(Op, Kernel)                                                                \
-  REGISTER_KERNEL_BUILDER(Name(Op).Device(tensorflow::DEVICE_CPU).TypeConstraint<int32_t>("Tkey"), Kernel); \
-  REGISTER_KERNEL_BUILDER(Name(Op).Device(tensorflow::DEVICE_CPU).TypeConstraint<int64_t>("Tkey"), Kernel)

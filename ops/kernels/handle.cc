@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "ops/bridge/batch.h"
+#include "ops/bridge/storage_attrs.h"
 #include "ops/bridge/variable_resource.h"
 
 namespace ev::kernels {
@@ -39,7 +40,7 @@ class HandleOp final : public tensorflow::OpKernel {
 
 class InitializeOp final : public tensorflow::OpKernel {
  public:
-  explicit InitializeOp(OpKernelConstruction* ctx) : OpKernel(ctx) {
+  explicit InitializeOp(OpKernelConstruction* ctx) : OpKernel(ctx), storage_(ctx) {
     OP_REQUIRES_OK(ctx, ctx->GetAttr("variable_name", &options_.name));
     OP_REQUIRES_OK(ctx, ctx->GetAttr("record_frequency", &options_.record_frequency));
     OP_REQUIRES_OK(ctx, ctx->GetAttr("record_version", &options_.record_version));
@@ -63,6 +64,7 @@ class InitializeOp final : public tensorflow::OpKernel {
           VariableOptions options = options_;
           options.dim = default_rows.dim_size(1);
           if (options.name.empty()) options.name = handle.name();
+          TF_RETURN_IF_ERROR(storage_.Make(&options.storage));
           std::unique_ptr<EmbeddingVariable> variable;
           TF_RETURN_IF_ERROR(
               bridge::ToTf(EmbeddingVariable::Create(options, bridge::AsSpan<float>(default_rows), &variable)));
@@ -72,6 +74,7 @@ class InitializeOp final : public tensorflow::OpKernel {
   }
 
   VariableOptions options_;
+  const bridge::StorageAttrs storage_;
 };
 
 REGISTER_KERNEL_BUILDER(Name("EvHandleOp").Device(tensorflow::DEVICE_CPU), HandleOp);

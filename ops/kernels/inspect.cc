@@ -4,28 +4,18 @@
 
 #include "ops/bridge/batch.h"
 #include "ops/bridge/variable_resource.h"
-#include "ops/kernels/apply.h"
+#include "ops/kernels/function_op.h"
+#include "ops/kernels/register.h"
 
 namespace ev::kernels {
 namespace {
 
-using tensorflow::OpKernelConstruction;
 using tensorflow::OpKernelContext;
 using tensorflow::Tensor;
 using tensorflow::TensorShape;
 
 constexpr int kHandleInput = 0;
 constexpr int kKeysInput = 1;
-
-// A kernel that is one function of its context.
-template <absl::Status (*Body)(OpKernelContext*)>
-class FunctionOp final : public tensorflow::OpKernel {
- public:
-  explicit FunctionOp(OpKernelConstruction* ctx) : OpKernel(ctx) {}
-  void Compute(OpKernelContext* ctx) override {
-    bridge::RunGuarded(ctx, [&] { return Body(ctx); });
-  }
-};
 
 absl::Status SetScalar(OpKernelContext* ctx, int64_t value) {
   Tensor* output = nullptr;
@@ -95,6 +85,15 @@ absl::Status Metrics(OpKernelContext* ctx) {
       {"update_rows", m.update_rows},
       {"inserts", m.inserts},
       {"removes", m.removes},
+      {"hot_rows", m.hot_rows},
+      {"hot_capacity", m.hot_capacity},
+      {"lower_rows", m.lower_rows},
+      {"lower_bytes", m.lower_bytes},
+      {"promotions", m.promotions},
+      {"demotions", m.demotions},
+      {"clean_demotions", m.clean_demotions},
+      {"cold_reads", m.cold_reads},
+      {"late_reads", m.late_reads},
   };
   const int64_t count = std::size(entries);
   Tensor *names = nullptr, *values = nullptr;

@@ -1,7 +1,7 @@
 #include "ops/bridge/batch.h"
 #include "ops/bridge/executor.h"
 #include "ops/bridge/variable_resource.h"
-#include "ops/kernels/apply.h"
+#include "ops/kernels/register.h"
 
 namespace ev::kernels {
 namespace {

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "ops/bridge/batch.h"
+#include "ops/bridge/storage_attrs.h"
 #include "ops/bridge/variable_resource.h"
 
 namespace ev::kernels {
@@ -158,7 +159,7 @@ class ExportOp final : public tensorflow::OpKernel {
 
 class ImportOp final : public tensorflow::OpKernel {
  public:
-  explicit ImportOp(OpKernelConstruction* ctx) : OpKernel(ctx) {
+  explicit ImportOp(OpKernelConstruction* ctx) : OpKernel(ctx), storage_(ctx) {
     OP_REQUIRES_OK(ctx, ctx->GetAttr("dim", &options_.dim));
     OP_REQUIRES_OK(ctx, ctx->GetAttr("variable_name", &options_.name));
     OP_REQUIRES_OK(ctx, ctx->GetAttr("record_frequency", &options_.record_frequency));
@@ -195,6 +196,7 @@ class ImportOp final : public tensorflow::OpKernel {
       return absl::InvalidArgumentError(
           absl::StrCat("EmbeddingVariable '", options.name, "' cannot take this content: ", checked.message()));
     }
+    TF_RETURN_IF_ERROR(storage_.Make(&options.storage));
     std::unique_ptr<EmbeddingVariable> created;
     TF_RETURN_IF_ERROR(
         bridge::ToTf(EmbeddingVariable::Create(options, bridge::AsSpan<float>(ctx->input(kDefaultRows)), &created)));
@@ -271,6 +273,7 @@ class ImportOp final : public tensorflow::OpKernel {
   }
 
   VariableOptions options_;
+  const bridge::StorageAttrs storage_;
 };
 
 REGISTER_KERNEL_BUILDER(Name("EvExport").Device(tensorflow::DEVICE_CPU), ExportOp);

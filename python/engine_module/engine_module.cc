@@ -310,7 +310,7 @@ Example:
 constexpr char kWriteRowsDoc[] = R"(Inserts or overwrites rows, for import.
 
 Args:
-  keys: int64 or int32 [n], distinct.
+  keys: int64 or int32 [n]. Of a key that stands twice the last row stays.
   values: float32 [n, dim].
   slots: float32 [n, sum of the dims of slot_specs], or None (default): slots get their initial values.
   slot_specs: list of SlotSpec, or None (default): the variable's own. What the columns of `slots` are; slots that the
@@ -320,7 +320,7 @@ Args:
 
 Raises:
   TypeError: a wrong dtype.
-  ValueError: a wrong shape, keys that are not distinct, or a slot that exists with another dim.
+  ValueError: a wrong shape, a frequency below 0, or a slot that exists with another dim.
   MemoryError: no memory for a new row.
 
 Example:

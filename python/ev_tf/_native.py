@@ -11,7 +11,8 @@ from tensorflow.python.framework import auto_control_deps_utils, ops
 
 _LIBRARY = os.path.join(os.path.dirname(os.path.abspath(__file__)), "_ev_ops.so")
 # Ops that read a variable: a tf.function may run them side by side, and need not order them after one another.
-_READ_ONLY_OPS = ("EvGather", "EvIsInitialized", "EvSize", "EvFrequency", "EvVersion", "EvExport", "EvMetrics")
+_READ_ONLY_OPS = ("EvGather", "EvIsInitialized", "EvSize", "EvFrequency", "EvVersion", "EvExport", "EvMetrics",
+                  "EvLookupTier", "EvPrefetch")
 
 
 def _minor(version):

@@ -55,6 +55,8 @@ def get_embedding_variable(name, embedding_dim, key_dtype=tf.int64, value_dtype=
     ValueError: embedding_dim is out of range, a type is not supported, or the name belongs to another variable.
     TypeError: the initializer is not callable, or an argument is of a wrong type.
     NotImplementedError: an option whose feature this version does not have; the message names it.
+    tf.errors.InvalidArgumentError: in eager mode; storage_path cannot be written, or an environment variable of the
+      storage has no meaning. In a graph the initializer raises it.
 
   Source: DeepRec's tf.get_embedding_variable, its signature and defaults.
 
@@ -75,7 +77,8 @@ def get_embedding_variable(name, embedding_dim, key_dtype=tf.int64, value_dtype=
   scope = variable_scope.get_variable_scope()
   initializer = _choose_initializer(initializer, ev_option.init_option, scope)
   spec = table.TableSpec(name, int(embedding_dim), ev_option.init_option.default_value_dim, dtypes.as_dtype(key_dtype),
-                         option_lib.records_frequency(ev_option), option_lib.records_version(ev_option))
+                         option_lib.records_frequency(ev_option), option_lib.records_version(ev_option),
+                         table.storage_attrs(ev_option.storage_option))
   draw = _DefaultRows(initializer, spec)
   arguments = dict(initializer=draw, regularizer=regularizer, trainable=trainable, collections=collections,
                    custom_getter=custom_getter)

@@ -41,7 +41,12 @@ class StorageType(enum.IntEnum):
   @property
   def needs_path(self):
     """Whether a tier of this type keeps files."""
-    return any(tier in self.name for tier in ("SSDHASH", "LEVELDB"))
+    return any(tier in self.name for tier in ("SSDHASH", "LEVELDB", "LIBPMEM", "DRAM_PMEM"))
+
+  @property
+  def spills(self):
+    """Whether rows that DRAM has no room for go to a tier below it."""
+    return self not in (StorageType.DEFAULT, StorageType.DRAM, StorageType.HBM)
 
 
 class CacheStrategy(enum.IntEnum):
@@ -52,7 +57,8 @@ class CacheStrategy(enum.IntEnum):
 
 
 # The types whose rows this version can store.
-AVAILABLE_STORAGE = (StorageType.DEFAULT, StorageType.DRAM)
+AVAILABLE_STORAGE = (StorageType.DEFAULT, StorageType.DRAM, StorageType.SSDHASH, StorageType.LEVELDB,
+                     StorageType.DRAM_PMEM, StorageType.DRAM_SSDHASH, StorageType.DRAM_LEVELDB)
 
 
 def _check_type(owner, name, value, types, expected):
@@ -75,18 +81,26 @@ def _check_count(owner, name, value, minimum=0, maximum=None):
 class StorageOption:
   """Where the rows of a variable live.
 
+  With a tier below DRAM, training gives the same rows, to the bit, as with all rows in DRAM. SSDHASH stands for
+  DRAM_SSDHASH and LEVELDB for DRAM_LEVELDB. docs/tuning.md says which type is right when.
+
   Args:
     storage_type: StorageType or None, None means DEFAULT: DRAM on a CPU.
-    storage_path: str or None. Directory for the files of an SSDHASH or LEVELDB tier, which need one.
+    storage_path: str or None. Directory for the files of an SSDHASH, LEVELDB or PMEM tier, which need one. It is made when
+      the variable is initialized. Each variable keeps its files in a folder of its own in it, and takes them away when
+      it is destroyed: what is to last is saved in a checkpoint.
     storage_size: list of int, bytes of each tier from the fastest, 1 GiB where not given. Bounds a tier that can spill to
-      one below it; the last tier, and so a single one, is not bounded.
+      one below it; the last tier, and so a single one, is not bounded. DRAM holds storage_size[0] // row bytes rows, at
+      least one, where embedding and optimizer slots are padded to 16 bytes each. Each part of a partitioned variable has
+      these sizes for itself.
     cache_strategy: CacheStrategy, default LFU. Which rows leave a full tier first.
     layout: None. DeepRec's internal choice of a row layout; there is one here.
 
   Raises:
     ValueError: a value of the wrong type or range, a path without a type, a type with files without a path.
 
-  Source: DeepRec's StorageOption; every type with files needs a path here, in DeepRec HBM_DRAM_SSDHASH is not checked.
+  Source: DeepRec's StorageOption; every type with files needs a path here, in DeepRec HBM_DRAM_SSDHASH and DRAM_PMEM do
+  not.
 
   Example:
     >>> StorageOption(StorageType.DRAM).storage_size
@@ -369,6 +383,16 @@ def records_version(option):
   return _recorded(option.record_version, "TF_RECORD_VERSION")
 
 
+def _why_unavailable(storage_type):
+  named = f"StorageType.{storage_type.name} is not in this version of ev_tf"
+  instead = ", ".join(kind.name for kind in AVAILABLE_STORAGE)
+  if "HBM" in storage_type.name:
+    return f"{named}: it keeps rows in GPU memory, and this is a build without a GPU. Use one of {instead}."
+  if storage_type.name.startswith("PMEM"):
+    return f"{named}: persistent memory takes the rows that DRAM has no room for. Use DRAM_PMEM, or one of {instead}."
+  return f"{named}: one tier lies below DRAM, not two. Use one of {instead}."
+
+
 def check_available(option):
   """Raises NotImplementedError, naming the feature, if `option` asks for one that this version does not have.
 
@@ -380,9 +404,7 @@ def check_available(option):
   """
   storage = option.storage_option
   if storage.effective_type not in AVAILABLE_STORAGE:
-    raise NotImplementedError(
-        f"StorageType.{storage.effective_type.name} is not in this version of ev_tf: rows live in DRAM only. Use "
-        "StorageType.DRAM.")
+    raise NotImplementedError(_why_unavailable(storage.effective_type))
   if storage.layout is not None:
     raise NotImplementedError(f"StorageOption(layout={storage.layout!r}) is not in ev_tf: leave it None.")
   if isinstance(option.evict_option, GlobalStepEvict) and option.evict_option.steps_to_live is not None:

@@ -177,14 +177,22 @@ class PartitionedEmbeddingVariable(variable_lib.CheckpointNode, variable_lib.NoD
     return {name: of_parts[0][name] if name == "row_bytes" else sum(m[name] for m in of_parts)
             for name in variable_lib.METRICS}
 
-  def flush_evictions(self):
+  def flush_evictions(self, name=None):
     """See EmbeddingVariable.flush_evictions."""
-    return self._parts[0].flush_evictions()
+    return control_flow_ops.group(*(part.flush_evictions() for part in self._parts), name=name)
 
-  def prefetch(self, ids):
+  def prefetch(self, ids, name=None):
     """See EmbeddingVariable.prefetch."""
-    return self._parts[0].prefetch(ids)
+    with ops.name_scope(name or "PartitionedPrefetch"):
+      flat = array_ops.reshape(self._parts[0]._keys(ids), [-1])  # pylint: disable=protected-access
+      ids_of_part = data_flow_ops.dynamic_partition(flat, route(flat, len(self)), len(self))
+      done = []
+      for part, part_ids in zip(self._parts, ids_of_part):
+        with ops.colocate_with(part.handle, ignore_existing=True):
+          done.append(part.prefetch(part_ids))
+      return control_flow_ops.group(*done)
 
-  def lookup_tier(self, ids):
+  def lookup_tier(self, ids, name=None):
     """See EmbeddingVariable.lookup_tier."""
-    return self._parts[0].lookup_tier(ids)
+    with ops.name_scope(name or "PartitionedLookupTier"):
+      return self._per_part(ids, lambda part, keys: part.lookup_tier(keys), [])

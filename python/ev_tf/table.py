@@ -1,6 +1,7 @@
 """The resource behind an embedding variable, and how its content goes to tensors and back."""
 
 import collections
+import os
 
 from tensorflow.core.framework import types_pb2
 from tensorflow.python.framework import constant_op, cpp_shape_inference_pb2, dtypes, ops, tensor_shape
@@ -23,12 +24,26 @@ CONTENT = collections.OrderedDict(
     default_rows=("default_rows", dtypes.float32),
 )
 
+StorageAttrs = collections.namedtuple("StorageAttrs", ["storage_type", "storage_path", "dram_bytes", "cache_strategy"],
+                                      defaults=[1, "", 1 << 30, 1])
+StorageAttrs.__doc__ = """Where the rows of a table are kept, as attributes of the ops that make one; the default is DRAM.
+
+storage_type: int, of a StorageType. storage_path: str. dram_bytes: int. cache_strategy: int, of a CacheStrategy."""
+
 TableSpec = collections.namedtuple(
-    "TableSpec", ["name", "dim", "default_value_dim", "key_dtype", "record_frequency", "record_version"])
+    "TableSpec", ["name", "dim", "default_value_dim", "key_dtype", "record_frequency", "record_version", "storage"],
+    defaults=[StorageAttrs()])
 TableSpec.__doc__ = """What a table is made from.
 
 name: str, the variable's name, for messages. dim: int, floats of a row. default_value_dim: int, rows of the default
-matrix. key_dtype: tf.int32 or tf.int64, of the ids that Python gives. record_frequency, record_version: bool."""
+matrix. key_dtype: tf.int32 or tf.int64, of the ids that Python gives. record_frequency, record_version: bool. storage:
+StorageAttrs."""
+
+
+def storage_attrs(option):
+  """The StorageAttrs of a StorageOption."""
+  path = "" if option.storage_path is None else os.fspath(option.storage_path)
+  return StorageAttrs(int(option.effective_type), path, option.storage_size[0], int(option.cache_strategy))
 
 
 def make_handle(spec, shared_name, name=None):
@@ -60,7 +75,7 @@ def _handle_data(dim):
 def initialize(spec, handle, default_rows):
   """Op that creates the table unless it exists. default_rows: float32 [default_value_dim, dim]."""
   return raw_ops.ev_initialize(handle, default_rows, variable_name=spec.name, record_frequency=spec.record_frequency,
-                               record_version=spec.record_version)
+                               record_version=spec.record_version, **spec.storage._asdict())
 
 
 def export_content(spec, handle, empty_if_uninitialized=False):
@@ -71,7 +86,8 @@ def export_content(spec, handle, empty_if_uninitialized=False):
 def restore_content(spec, handle, tensors):
   """Op that puts `tensors`, as export_content gives them, in the place of the table's content."""
   return raw_ops.ev_import(handle, *tensors, dim=spec.dim, variable_name=spec.name,
-                           record_frequency=spec.record_frequency, record_version=spec.record_version)
+                           record_frequency=spec.record_frequency, record_version=spec.record_version,
+                           **spec.storage._asdict())
 
 
 class TableContent(trackable_base.Trackable):

@@ -9,7 +9,6 @@ from tensorflow.python.framework import dtypes, ops, tensor_shape
 from tensorflow.python.ops import (
   array_ops,
   array_ops_stack,
-  control_flow_ops,
   gen_resource_variable_ops,
   math_ops,
   resource_variable_ops,
@@ -33,7 +32,8 @@ not recorded."""
 
 # The names of EmbeddingVariable.metrics(), in the order of the op.
 METRICS = ("rows", "row_bytes", "row_pool_bytes", "index_bytes", "meta_bytes", "lookup_keys", "lookup_misses",
-           "update_keys", "update_rows", "inserts", "removes")
+           "update_keys", "update_rows", "inserts", "removes", "hot_rows", "hot_capacity", "lower_rows", "lower_bytes",
+           "promotions", "demotions", "clean_demotions", "cold_reads", "late_reads")
 
 
 class EmbeddingVariableSpec(resource_variable_ops.VariableSpec):
@@ -340,29 +340,50 @@ class EmbeddingVariable(CheckpointNode, NoDenseValue, resource_variable_ops.Reso
     return raw_ops.ev_remove(self.handle, self._keys(ids), name=name)
 
   def metrics(self):
-    """dict of METRICS to numbers: int in eager mode, scalar int64 tensors in a graph. Bytes are of memory held."""
+    """dict of METRICS to numbers: int in eager mode, scalar int64 tensors in a graph. Bytes are of memory held.
+
+    With a tier below DRAM: hot_rows of at most about hot_capacity are in DRAM; lower_rows and lower_bytes are below, copies
+    of rows in DRAM and what waits to be cleared away counted; promotions came up, demotions went down, clean_demotions of
+    these without a write, as their copy below was still good; cold_reads were read from below, late_reads of these one by
+    one. See docs/tuning.md.
+    """
     values = raw_ops.ev_metrics(self.handle).values
     if context.executing_eagerly():
       return {name: int(value) for name, value in zip(METRICS, values.numpy())}
     return {name: values[i] for i, name in enumerate(METRICS)}
 
-  def flush_evictions(self):
-    """Waits until what is moving between tiers has arrived. With one tier nothing ever moves."""
-    return control_flow_ops.no_op()
+  def flush_evictions(self, name=None):
+    """Moves rows down until DRAM holds no more than its storage_size, and waits until they have arrived.
 
-  def prefetch(self, ids):
-    """Brings the rows of ids to the fast tier ahead of a lookup. With one tier they are there already.
+    Rows move in the background as it is; this makes the moment exact. With one tier nothing ever moves.
+
+    Raises:
+      tf.errors.InternalError, tf.errors.ResourceExhaustedError: the tier below cannot be written; nothing is lost.
+    """
+    return raw_ops.ev_flush_evictions(self.handle, name=name)
+
+  def prefetch(self, ids, name=None):
+    """Brings the rows of ids up to DRAM ahead of a lookup, and inserts nothing. With one tier they are there already.
+
+    In a graph an op to run beside the step, for the batch after; ev_tf.data.prefetch_rows does it from a tf.data pipeline.
 
     Args:
       ids: int64 or int32, any shape.
+      name: str or None.
     """
-    self._keys(ids)
-    return control_flow_ops.no_op()
+    return raw_ops.ev_prefetch(self.handle, self._keys(ids), name=name)
 
-  def lookup_tier(self, ids):
-    """Which tier each id's row is in. Comes with the tiers."""
-    raise NotImplementedError("lookup_tier is not in this version of ev_tf, whose variables have one tier: every row is in "
-                              "DRAM.")
+  def lookup_tier(self, ids, name=None):
+    """Which tier each id's row is in: 0 DRAM, 1 the tier below, -1 for an id without a row. Moves nothing.
+
+    Args:
+      ids: int64 or int32, any shape.
+      name: str or None.
+
+    Returns:
+      int32, shape of ids.
+    """
+    return raw_ops.ev_lookup_tier(self.handle, self._keys(ids), name=name)
 
   def _keys(self, ids):
     """`ids` as an int32 or int64 tensor that this variable takes."""

@@ -21,6 +21,8 @@
 namespace ev {
 namespace {
 
+// The order of these includes is their meaning.
+// clang-format off
 namespace plain {
 #include "ev_tf/optim/kernels.inc"
 }  // namespace plain
@@ -36,6 +38,7 @@ namespace avx512 {
 #include "ev_tf/base/end_target.h"
 }  // namespace avx512
 #endif
+// clang-format on
 
 constexpr int64_t kDims[] = {1, 3, 4, 15, 16, 17, 33, 64, 100, 4096};
 
@@ -172,9 +175,9 @@ TEST_P(OptimizerContract, EveryInstructionSetGivesTheSameBits) {
 // Zeros of both signs, denormals, the largest floats, infinity and NaN, in every part of the row.
 TEST_P(OptimizerContract, EveryInstructionSetGivesTheSameBitsForHardNumbers) {
   using Limits = std::numeric_limits<float>;
-  const float hard[] = {0.0f,          -0.0f,           Limits::denorm_min(), -Limits::denorm_min(), Limits::min(),
+  const float hard[] = {0.0f,          -0.0f,          Limits::denorm_min(), -Limits::denorm_min(), Limits::min(),
                         Limits::max(), -Limits::max(), Limits::infinity(),   -Limits::infinity(),   Limits::quiet_NaN(),
-                        1.0f,          -1.0f,           Limits::epsilon()};
+                        1.0f,          -1.0f,          Limits::epsilon()};
   const test::RuleCase& rule = GetParam();
   test::Random random(3);
   const auto draw = [&] { return hard[random.Below(std::size(hard))]; };

@@ -33,7 +33,8 @@ class Model {
 
   std::vector<double> Default(Key key) const {
     const auto rows = static_cast<int64_t>(defaults_.size() / dim_);
-    const auto first = defaults_.begin() + static_cast<std::ptrdiff_t>(FloorMod(key, rows)) * static_cast<std::ptrdiff_t>(dim_);
+    const auto first =
+        defaults_.begin() + static_cast<std::ptrdiff_t>(FloorMod(key, rows)) * static_cast<std::ptrdiff_t>(dim_);
     return {first, first + static_cast<std::ptrdiff_t>(dim_)};
   }
   std::vector<double> Lookup(Key key) const {

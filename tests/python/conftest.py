@@ -65,3 +65,25 @@ def make_ev():
     return ev_tf.get_embedding_variable(name, dim, **kwargs)
 
   return make
+
+
+@pytest.fixture(scope="session")
+def skip_without(tmp_path_factory):
+  """skip_without("DRAM_LEVELDB") skips the test where this build or machine lacks that storage type, and says why."""
+  reasons = {}
+
+  def missing(kind):
+    storage = ev_tf.StorageOption(ev_tf.StorageType[kind], str(tmp_path_factory.mktemp("probe")), [1024])
+    try:
+      ev_tf.get_embedding_variable("probe", 4, ev_option=ev_tf.EmbeddingVariableOption(storage_option=storage))
+    except tf.errors.UnimplementedError as error:
+      return error.message
+    return None
+
+  def skip(kind):
+    if kind not in reasons:
+      reasons[kind] = missing(kind)
+    if reasons[kind]:
+      pytest.skip(f"{kind}: {reasons[kind]}")
+
+  return skip

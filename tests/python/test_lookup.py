@@ -259,8 +259,7 @@ def test_frequency_version_remove_metrics(make_ev):
   assert (metrics["rows"], metrics["inserts"], metrics["removes"], metrics["update_keys"]) == (1, 2, 1, 4)
   assert metrics["row_bytes"] == 32
   ev.flush_evictions(), ev.prefetch(ids)
-  with pytest.raises(NotImplementedError, match="one tier"):
-    ev.lookup_tier(ids)
+  assert ev.lookup_tier(ids).numpy().tolist() == [[0, -1], [-1, 0]]
 
 
 def test_metric_names_are_the_ops(make_ev):

@@ -40,6 +40,8 @@ def test_options_are_frozen_and_padded():
     (lambda: ev_tf.StorageOption(storage_path="/tmp/x"), "expected a StorageType"),
     (lambda: ev_tf.StorageOption(ev_tf.StorageType.DRAM_SSDHASH), "expected a directory"),
     (lambda: ev_tf.StorageOption(ev_tf.StorageType.HBM_DRAM_SSDHASH), "expected a directory"),
+    (lambda: ev_tf.StorageOption(ev_tf.StorageType.DRAM_LEVELDB, ""), "expected a directory, as DRAM_LEVELDB keeps files"),
+    (lambda: ev_tf.StorageOption(ev_tf.StorageType.DRAM_PMEM), "expected a directory"),
     (lambda: ev_tf.StorageOption(99), "expected one of"),
     (lambda: ev_tf.StorageOption(cache_strategy=7), "cache_strategy"),
     (lambda: ev_tf.InitializerOption(default_value_dim=0), "expected at least 1, got 0"),
@@ -85,11 +87,23 @@ def test_a_feature_that_is_not_there_is_named(arguments, feature):
     ev_tf.get_embedding_variable("refused", 4, ev_option=option)
 
 
+@pytest.mark.parametrize("kind, reason", [
+    ("HBM", "build without a GPU"), ("HBM_DRAM", "build without a GPU"), ("HBM_DRAM_PMEM_SSDHASH", "build without a GPU"),
+    ("PMEM_LIBPMEM", "Use DRAM_PMEM"), ("PMEM_MEMKIND", "Use DRAM_PMEM"), ("DRAM_PMEM_SSDHASH", "one tier lies below DRAM"),
+    ("DRAM_PMEM_LEVELDB", "one tier lies below DRAM"),
+])
+def test_a_storage_type_that_is_not_there_says_why(kind, reason):
+  option = ev_tf.EmbeddingVariableOption(storage_option=ev_tf.StorageOption(ev_tf.StorageType[kind], "/tmp/x"))
+  with pytest.raises(NotImplementedError, match=f"StorageType.{kind} is not in this version of ev_tf: .*{reason}"):
+    options.check_available(option)
+
+
 @pytest.mark.parametrize("arguments", [
     {}, dict(evict_option=ev_tf.L2WeightEvict()), dict(evict_option=ev_tf.GlobalStepEvict()),
     dict(filter_option=ev_tf.CounterFilter(0)), dict(ckpt=ev_tf.CheckpointOption()),
     dict(storage_option=ev_tf.StorageOption(ev_tf.StorageType.DEFAULT)),
     dict(storage_option=ev_tf.StorageOption(ev_tf.StorageType.DRAM, storage_size=[128])),
+    dict(storage_option=ev_tf.StorageOption(ev_tf.StorageType.DRAM_SSDHASH, "/tmp/x", [128])),
 ])
 def test_what_asks_for_nothing_new_is_available(arguments):
   options.check_available(ev_tf.EmbeddingVariableOption(**arguments))

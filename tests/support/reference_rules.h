@@ -53,9 +53,8 @@ inline ReferenceStep FtrlStep(float lr, float l1, float l2, float shrinkage, flo
     const double after = std::pow(slot[0], -double{lr_power});
     slot[1] += grad + 2.0 * double{shrinkage} * *value - (after - before) / double{lr} * *value;
     const double sign = slot[1] > 0 ? 1.0 : -1.0;
-    *value = std::abs(slot[1]) > double{l1}
-                 ? (sign * double{l1} - slot[1]) / (after / double{lr} + 2.0 * double{l2})
-                 : 0.0;
+    *value =
+        std::abs(slot[1]) > double{l1} ? (sign * double{l1} - slot[1]) / (after / double{lr} + 2.0 * double{l2}) : 0.0;
   };
 }
 
@@ -66,7 +65,9 @@ inline RuleCase SgdCase() {
 }
 
 inline RuleCase MomentumCase(bool nesterov) {
-  return {nesterov ? "nesterov" : "momentum", Momentum(0.1f, 0.9f, nesterov), {0.0f},
+  return {nesterov ? "nesterov" : "momentum",
+          Momentum(0.1f, 0.9f, nesterov),
+          {0.0f},
           [nesterov](double grad, double* value, double* slot) {
             slot[0] = double{0.9f} * slot[0] + grad;
             *value -= double{0.1f} * (nesterov ? grad + double{0.9f} * slot[0] : slot[0]);
@@ -74,7 +75,9 @@ inline RuleCase MomentumCase(bool nesterov) {
 }
 
 inline RuleCase AdagradCase(float epsilon) {
-  return {epsilon == 0 ? "adagrad" : "adagrad_epsilon", Adagrad(0.1f, epsilon), {0.1f},
+  return {epsilon == 0 ? "adagrad" : "adagrad_epsilon",
+          Adagrad(0.1f, epsilon),
+          {0.1f},
           [epsilon](double grad, double* value, double* slot) {
             slot[0] += grad * grad;
             *value -= double{0.1f} * grad / std::sqrt(slot[0] + double{epsilon});
@@ -82,13 +85,17 @@ inline RuleCase AdagradCase(float epsilon) {
 }
 
 inline RuleCase AdamCase() {
-  return {"adam", Adam(0.01f, 0.9f, 0.999f, 1e-8f, 0.729f, 0.997f), {0.0f, 0.0f},
+  return {"adam",
+          Adam(0.01f, 0.9f, 0.999f, 1e-8f, 0.729f, 0.997f),
+          {0.0f, 0.0f},
           internal::AdamStep(0.01f, 0.9f, 0.999f, 1e-8f, 0.729f, 0.997f)};
 }
 
 inline RuleCase AdamWCase() {
   const ReferenceStep adam = internal::AdamStep(0.01f, 0.9f, 0.999f, 1e-8f, 0.9f, 0.999f);
-  return {"adamw", AdamW(0.01f, 0.9f, 0.999f, 1e-8f, 0.9f, 0.999f, 0.02f), {0.0f, 0.0f},
+  return {"adamw",
+          AdamW(0.01f, 0.9f, 0.999f, 1e-8f, 0.9f, 0.999f, 0.02f),
+          {0.0f, 0.0f},
           [adam](double grad, double* value, double* slot) {
             *value -= double{0.02f} * *value;
             adam(grad, value, slot);
@@ -96,7 +103,9 @@ inline RuleCase AdamWCase() {
 }
 
 inline RuleCase FtrlCase(const std::string& name, float l1, float l2, float shrinkage, float lr_power) {
-  return {name, Ftrl(0.5f, l1, l2, shrinkage, lr_power), {0.1f, 0.0f},
+  return {name,
+          Ftrl(0.5f, l1, l2, shrinkage, lr_power),
+          {0.1f, 0.0f},
           internal::FtrlStep(0.5f, l1, l2, shrinkage, lr_power)};
 }
 

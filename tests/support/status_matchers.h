@@ -9,15 +9,15 @@
 
 #include "ev_tf/base/status.h"
 
-#define EV_ASSERT_OK(expr)                                         \
-  do {                                                             \
-    const ::ev::Status ev_assert_ok_ = (expr);                     \
-    ASSERT_TRUE(ev_assert_ok_.ok()) << ev_assert_ok_.ToString();   \
+#define EV_ASSERT_OK(expr)                                       \
+  do {                                                           \
+    const ::ev::Status ev_assert_ok_ = (expr);                   \
+    ASSERT_TRUE(ev_assert_ok_.ok()) << ev_assert_ok_.ToString(); \
   } while (false)
-#define EV_EXPECT_OK(expr)                                         \
-  do {                                                             \
-    const ::ev::Status ev_expect_ok_ = (expr);                     \
-    EXPECT_TRUE(ev_expect_ok_.ok()) << ev_expect_ok_.ToString();   \
+#define EV_EXPECT_OK(expr)                                       \
+  do {                                                           \
+    const ::ev::Status ev_expect_ok_ = (expr);                   \
+    EXPECT_TRUE(ev_expect_ok_.ok()) << ev_expect_ok_.ToString(); \
   } while (false)
 
 namespace ev::test {

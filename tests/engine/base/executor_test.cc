@@ -54,9 +54,7 @@ TEST_P(ExecutorContract, ATaskMayRunTasks) {
   std::vector<std::thread> threads;
   for (int t = 0; t < 3; ++t) {
     threads.emplace_back([this, &leaves] {
-      executor_->Run(6, [&](int) {
-        executor_->Run(5, [&](int) { executor_->Run(4, [&](int) { ++leaves; }); });
-      });
+      executor_->Run(6, [&](int) { executor_->Run(5, [&](int) { executor_->Run(4, [&](int) { ++leaves; }); }); });
     });
   }
   for (std::thread& thread : threads) thread.join();

@@ -21,14 +21,14 @@ class StoreTest : public testing::Test {
     RowRefs refs;
     size_t inserted = 0;
     const EpochGuard guard(store_.epochs());
-    EV_EXPECT_OK(store_.FindOrInsert(keys, &refs, &inserted));
+    EV_EXPECT_OK(store_.FindOrInsert(keys, ColdRows(), 1, &refs, &inserted));
     EXPECT_EQ(inserted, inserted_wanted);
     return refs;
   }
   RowRefs Find(const std::vector<Key>& keys) const {
     RowRefs refs;
     const EpochGuard guard(store_.epochs());
-    store_.Find(keys, &refs);
+    EXPECT_TRUE(store_.Read(keys, ColdRows(), &refs).ok());
     return refs;
   }
   size_t Remove(const std::vector<Key>& keys) {
@@ -37,13 +37,22 @@ class StoreTest : public testing::Test {
   }
   std::vector<float> Gather(const std::vector<Key>& keys, int64_t missing_wanted) const {
     std::vector<float> out(keys.size() * kDim);
-    EXPECT_EQ(store_.Gather(keys, out.data()), missing_wanted);
+    int64_t missing = 0;
+    ColdRows cold;
+    const EpochGuard guard(store_.epochs());
+    EXPECT_TRUE(store_.Gather(keys, 1, out.data(), &missing, &cold).ok());
+    EXPECT_EQ(missing, missing_wanted);
     return out;
   }
 
   const std::vector<float> matrix_ = test::DefaultMatrix(7, kDim);
   const DefaultRows defaults_{matrix_, kDim};
-  Store store_{RowLayout(kDim), &defaults_, /*with_meta=*/true};
+  static StoreOptions Options() {
+    StoreOptions options;
+    options.with_meta = true;
+    return options;
+  }
+  mutable Store store_{Options(), RowLayout(kDim), &defaults_};
 };
 
 TEST_F(StoreTest, AMissingKeyHasNoRowAndReadsItsDefault) {
@@ -71,14 +80,14 @@ TEST_F(StoreTest, OnlyMissingKeysAreInserted) {
   FindOrInsert({1, 2, 3}, 3);
   const RowRefs refs = FindOrInsert({3, 4, 1, 5}, 2);
   EXPECT_EQ(store_.size(), 5);
-  EXPECT_EQ(store_.dram().size(), 5u);
+  EXPECT_EQ(store_.hot_rows(), 5u);
   EXPECT_EQ(refs.rows[0], Find({3}).rows[0]);
 }
 
 TEST_F(StoreTest, AKeyThatStandsTwiceGetsOneRow) {
   const RowRefs refs = FindOrInsert({9, 8, 9}, 2);
   EXPECT_EQ(refs.rows[0], refs.rows[2]);
-  EXPECT_EQ(store_.dram().size(), 2u) << "the position taken for the second one is given back";
+  EXPECT_EQ(store_.hot_rows(), 2u) << "the position taken for the second one is given back";
 }
 
 TEST_F(StoreTest, S2ARemovedKeyIsGoneAndComesBackNew) {
@@ -98,7 +107,7 @@ TEST_F(StoreTest, ADroppedRowIsNotUsedAgainUnderAGuardThatSawIt) {
   EXPECT_EQ(store_.Remove(std::vector<Key>{1}), 1u);
   RowRefs fresh;
   size_t inserted = 0;
-  EV_ASSERT_OK(store_.FindOrInsert(std::vector<Key>{2}, &fresh, &inserted));
+  EV_ASSERT_OK(store_.FindOrInsert(std::vector<Key>{2}, ColdRows(), 1, &fresh, &inserted));
   EXPECT_NE(fresh.rows[0], refs.rows[0]);
 }
 
@@ -109,7 +118,7 @@ TEST_F(StoreTest, RemovedRowsAreUsedAgain) {
     FindOrInsert(keys, keys.size());
     EXPECT_EQ(Remove(keys), keys.size());
   }
-  EXPECT_LE(store_.dram().pool().high_water(), 3000u);
+  EXPECT_LE(store_.hot().rows().pool().high_water(), 3000u);
 }
 
 TEST_F(StoreTest, RelayoutKeepsValuesSlotsAndMeta) {
@@ -138,14 +147,14 @@ TEST_F(StoreTest, RelayoutKeepsValuesSlotsAndMeta) {
 TEST_F(StoreTest, ClearDropsAllRowsAndKeepsTheLayout) {
   FindOrInsert({1, 2, 3}, 3);
   Remove({1});
-  store_.Clear();
+  EV_ASSERT_OK(store_.Clear());
   EXPECT_EQ(store_.size(), 0);
-  EXPECT_EQ(store_.dram().size(), 0u);
+  EXPECT_EQ(store_.hot_rows(), 0u);
   EXPECT_EQ(Find({2}).rows[0], nullptr);
   FindOrInsert({2}, 1);
 }
 
-TEST_F(StoreTest, GatherServesBatchesLongerThanOneGuard) {
+TEST_F(StoreTest, GatherServesLongBatches) {
   std::vector<Key> keys(40001);
   std::iota(keys.begin(), keys.end(), 0);
   std::vector<Key> even;

@@ -163,6 +163,13 @@ TEST_F(VariableErrors, WriteRowsOfAVersionThatIsNone) {
   }
 }
 
+TEST_F(VariableErrors, WriteRowsOfAFrequencyBelowZero) {
+  const std::vector<float> values(8);
+  const std::vector<int64_t> frequencies = {1, -1};
+  ExpectError(ev_->WriteRows(keys_, {}, {values, {}, frequencies, {}}), kInvalid,
+              {"table", "frequencies", "at least 0", "found -1"});
+}
+
 TEST_F(VariableErrors, WriteRowsOfSlotsWithoutADim) {
   for (const int64_t dim : {int64_t{0}, int64_t{-1}, std::numeric_limits<int64_t>::min()}) {
     const std::vector<SlotSpec> slots = {{"w", dim, 0}};

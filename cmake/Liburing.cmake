@@ -1,0 +1,26 @@
+# liburing for the engine's env/: batches of reads by io_uring.  A build without it reads by a pool of threads.  Static, so
+# that a wheel needs no library of the system's.  Sets EV_HAVE_LIBURING and, if it is true, makes the target ev_liburing.
+set(EV_LIBURING AUTO CACHE STRING "io_uring reads: ON (an error if liburing is missing), OFF, AUTO (if it is there)")
+set_property(CACHE EV_LIBURING PROPERTY STRINGS AUTO ON OFF)
+
+set(EV_HAVE_LIBURING FALSE)
+if(EV_LIBURING)
+  find_path(EV_LIBURING_INCLUDE_DIR liburing.h)
+  find_library(EV_LIBURING_LIBRARY NAMES liburing.a)
+  mark_as_advanced(EV_LIBURING_INCLUDE_DIR EV_LIBURING_LIBRARY)
+  if(EV_LIBURING_INCLUDE_DIR AND EV_LIBURING_LIBRARY)
+    set(EV_HAVE_LIBURING TRUE)
+    message(STATUS "io_uring reads: yes (${EV_LIBURING_LIBRARY})")
+  elseif(EV_LIBURING STREQUAL "AUTO")
+    message(STATUS "io_uring reads: left out, as liburing.h or liburing.a is missing (Debian: liburing-dev); pread pool instead")
+  else()
+    message(FATAL_ERROR "io_uring reads: liburing.h or liburing.a is missing (Debian: liburing-dev); EV_LIBURING=AUTO or OFF builds without")
+  endif()
+endif()
+
+if(EV_HAVE_LIBURING AND NOT TARGET ev_liburing)
+  add_library(ev_liburing INTERFACE)
+  target_include_directories(ev_liburing SYSTEM INTERFACE "${EV_LIBURING_INCLUDE_DIR}")
+  target_link_libraries(ev_liburing INTERFACE "${EV_LIBURING_LIBRARY}")
+  target_compile_definitions(ev_liburing INTERFACE EV_HAVE_LIBURING=1)
+endif()

@@ -1,0 +1,211 @@
+#include "ev_tf/tier/ssd_log/compactor.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "ev_tf/env/buffer_pool.h"
+
+namespace ev::ssd_log {
+namespace {
+
+constexpr size_t kReadBytes = BufferPool::kBufferBytes;
+constexpr double kNotWorthCopying = 0.9;  // a segment with more live rows gives back less than it costs
+constexpr double kUrgentShare = 0.75;     // of the wanted share of live rows
+
+}  // namespace
+
+Compactor::Compactor(Env* env, const CompactorOptions& options, const Geometry& geometry, SegmentTable* table,
+                     LogWriter* writer, Counters* counters)
+    : env_(env),
+      options_(options),
+      geometry_(geometry),
+      table_(table),
+      writer_(writer),
+      counters_(counters),
+      share_(options.live_share) {}
+
+bool Compactor::TooManyDeadRows(double share) const {
+  const uint64_t dead = Value(counters_->dead_slots);
+  const uint64_t slots = Value(counters_->slots);
+  return slots > dead && static_cast<double>(Value(counters_->rows)) < share * static_cast<double>(slots - dead);
+}
+
+bool Compactor::Wanted() const {
+  if (look_for_dead_.load(std::memory_order_relaxed)) return true;
+  if (!TooManyDeadRows(share_.load(std::memory_order_relaxed))) return false;
+  return !stuck_.load(std::memory_order_relaxed) || stuck_at_.load(std::memory_order_relaxed) != writer_->end();
+}
+
+bool Compactor::Urgent() const { return Wanted() && TooManyDeadRows(options_.live_share * kUrgentShare); }
+
+Status Compactor::Step(size_t* copied) {
+  std::lock_guard<std::mutex> lock(mu_);
+  return StepLocked(copied);
+}
+
+Status Compactor::TryStep(size_t* copied) {
+  *copied = 0;
+  std::unique_lock<std::mutex> lock(mu_, std::try_to_lock);
+  return lock.owns_lock() ? StepLocked(copied) : OkStatus();
+}
+
+void Compactor::TryAllAgain() {
+  std::lock_guard<std::mutex> lock(mu_);
+  for (Segment* segment : table_->All()) segment->rest_until = 0;
+  stuck_.store(false, std::memory_order_relaxed);
+}
+
+Status Compactor::StepLocked(size_t* copied) {
+  *copied = 0;
+  const uint64_t start = env_->NowNanos();
+  if (victim_ != nullptr && victim_->live.load(std::memory_order_acquire) == 0) FinishVictim();
+  if (look_for_dead_.exchange(false, std::memory_order_relaxed)) FindDead();
+  EV_RETURN_IF_ERROR(UnlinkDead());
+  const double share = share_.load(std::memory_order_relaxed);
+  if (options_.relocator == nullptr || !TooManyDeadRows(share)) return OkStatus();
+  // A victim may have lost its last rows meanwhile: then it is the next one's turn.
+  while (*copied == 0 && TooManyDeadRows(share)) {
+    if (victim_ == nullptr) {
+      FindDead();
+      victim_ = PickVictim();
+      next_slot_ = 0;
+    }
+    if (victim_ == nullptr) {
+      stuck_at_.store(writer_->end(), std::memory_order_relaxed);
+      stuck_.store(true, std::memory_order_relaxed);
+      return UnlinkDead();
+    }
+    stuck_.store(false, std::memory_order_relaxed);
+    Status status = CopySome(victim_, copied);
+    if (!status.ok()) {
+      victim_->unreadable = status.code() == StatusCode::kCorruption;
+      FinishVictim();
+      return status;
+    }
+    if (next_slot_ >= victim_->appended.load(std::memory_order_relaxed)) FinishVictim();
+  }
+  counters_->compaction_ns.Record(env_->NowNanos() - start);
+  return UnlinkDead();
+}
+
+void Compactor::FinishVictim() {
+  // Rows that are live still belong to someone who is about to say where they are: not again before he did.
+  victim_->rest_until = Value(counters_->rows_put) + 1;
+  victim_ = nullptr;
+  // A thousand tables that rest hold no rows here.
+  keys_ = {};
+  sequences_ = {};
+  rows_ = {};
+  copies_ = {};
+  slots_ = {};
+  FindDead();
+}
+
+void Compactor::FindDead() {
+  for (Segment* s : table_->All()) {
+    if (s->dead || s == victim_ || !s->closed.load(std::memory_order_acquire) ||
+        s->live.load(std::memory_order_acquire) != 0 ||
+        s->flushed.load(std::memory_order_acquire) != s->appended.load(std::memory_order_relaxed)) {
+      continue;
+    }
+    s->dead = true;
+    s->dead_since = writer_->end();
+    dead_.push_back(s);
+    Add(counters_->dead_slots, s->appended.load(std::memory_order_relaxed));
+  }
+}
+
+Status Compactor::UnlinkDead() {
+  for (size_t i = 0; i < dead_.size();) {
+    Segment* const s = dead_[i];
+    if (options_.durable && writer_->durable_end() < s->dead_since) {
+      ++i;
+      continue;
+    }
+    EV_RETURN_IF_ERROR(env_->Unlink(s->file->path()));
+    dead_.erase(dead_.begin() + static_cast<std::ptrdiff_t>(i));
+    const uint32_t slots = s->appended.load(std::memory_order_relaxed);
+    Subtract(counters_->slots, slots);
+    Subtract(counters_->dead_slots, slots);
+    Subtract(counters_->file_bytes, s->held_bytes.load(std::memory_order_relaxed));
+    Add(counters_->segments_unlinked, 1);
+    table_->Remove(s);
+  }
+  table_->domain().Collect();
+  return OkStatus();
+}
+
+Segment* Compactor::PickVictim() const {
+  Segment* best = nullptr;
+  double best_share = kNotWorthCopying;
+  for (Segment* s : table_->All()) {
+    const uint32_t appended = s->appended.load(std::memory_order_relaxed);
+    if (s->dead || s->unreadable || !s->closed.load(std::memory_order_acquire) || appended == 0 ||
+        s->flushed.load(std::memory_order_acquire) != appended || Value(counters_->rows_put) < s->rest_until) {
+      continue;
+    }
+    const double share = static_cast<double>(s->live.load(std::memory_order_relaxed)) / appended;
+    if (share < best_share) {
+      best = s;
+      best_share = share;
+    }
+  }
+  return best;
+}
+
+Status Compactor::CopySome(Segment* victim, size_t* copied) {
+  const uint32_t end = victim->appended.load(std::memory_order_relaxed);
+  slots_.clear();
+  for (; next_slot_ < end; ++next_slot_) {
+    if (!victim->IsLive(next_slot_)) continue;
+    if (!slots_.empty() && geometry_.offset(next_slot_) + geometry_.record_bytes - geometry_.offset(slots_[0]) >
+                               kReadBytes - kSectorBytes) {
+      break;
+    }
+    slots_.push_back(next_slot_);
+  }
+  if (slots_.empty()) return OkStatus();
+  EV_RETURN_IF_ERROR(ReadLive(victim, slots_));
+  copies_.resize(slots_.size());
+  EV_RETURN_IF_ERROR(writer_->Append(keys_, sequences_, rows_, copies_));
+  for (size_t i = 0; i < slots_.size(); ++i) {
+    if (options_.relocator->Relocate(keys_[i], victim->first_position + slots_[i], copies_[i])) {
+      victim->ClearLive(slots_[i]);
+    } else if (Segment* s = table_->Find(copies_[i] / geometry_.slots)) {
+      s->ClearLive(copies_[i] % geometry_.slots);
+    }
+  }
+  *copied = slots_.size();
+  Add(counters_->rows_copied, slots_.size());
+  return OkStatus();
+}
+
+Status Compactor::ReadLive(Segment* victim, Span<const uint32_t> slots) {
+  const uint64_t begin = geometry_.offset(slots[0]) / kSectorBytes * kSectorBytes;
+  const uint64_t last = geometry_.offset(slots[slots.size() - 1]) + geometry_.record_bytes;
+  const uint64_t bytes = (last + kSectorBytes - 1) / kSectorBytes * kSectorBytes - begin;
+  AlignedBytes buffer = BufferPool::Global().Take(bytes);
+  if (buffer == nullptr)
+    return IoError("compaction: expected " + std::to_string(bytes) + " bytes of memory, found none");
+  Status status = victim->file->ReadAt(begin, {buffer.get(), bytes});
+  Add(counters_->compaction_read_bytes, bytes);
+  keys_.resize(slots.size());
+  sequences_.resize(slots.size());
+  rows_.resize(slots.size() * geometry_.row_bytes);
+  for (size_t i = 0; status.ok() && i < slots.size(); ++i) {
+    const uint64_t offset = geometry_.offset(slots[i]);
+    const RecordView view = DecodeRecord(buffer.get() + (offset - begin), geometry_.row_bytes);
+    if (view.kind != RecordKind::kRow) {
+      status = BadRecord(buffer.get() + (offset - begin), geometry_.row_bytes, victim->file->path(), offset);
+      break;
+    }
+    keys_[i] = view.key;
+    sequences_[i] = view.sequence;
+    std::memcpy(rows_.data() + i * geometry_.row_bytes, view.row, geometry_.row_bytes);
+  }
+  BufferPool::Global().Give(std::move(buffer), bytes);
+  return status;
+}
+
+}  // namespace ev::ssd_log

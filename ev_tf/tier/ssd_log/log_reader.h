@@ -1,0 +1,47 @@
+// LogReader: the rows of a batch, each from where it is: a write buffer, a mapped file, or one batch of device reads.
+//
+// Reads are sorted by position and merged where they share a page; key and checksum of each row are verified.
+//
+// Threads: any method, from any thread, at once.
+#pragma once
+
+#include <vector>
+
+#include "ev_tf/env/env.h"
+#include "ev_tf/tier/ssd_log/counters.h"
+#include "ev_tf/tier/ssd_log/log_writer.h"
+#include "ev_tf/tier/ssd_log/segment.h"
+
+namespace ev::ssd_log {
+
+class LogReader {
+ public:
+  LogReader(Env* env, const Geometry& geometry, SegmentTable* table, LogWriter* writer, Counters* counters)
+      : env_(env), geometry_(geometry), table_(table), writer_(writer), counters_(counters) {}
+
+  // See Tier::Get.
+  Status Get(Span<const Key> keys, Span<const Position> positions, Span<std::byte> rows);
+
+ private:
+  struct Wanted {
+    Position position;
+    uint32_t index;  // in the batch
+    Segment* segment;
+  };
+  struct Run;  // wanted rows that one read brings
+
+  // Copies what is in memory and puts the rest into `wanted`.
+  Status FindAll(Span<const Key> keys, Span<const Position> positions, Span<std::byte> rows,
+                 std::vector<Wanted>* wanted);
+  Status ReadMapped(Span<const Key> keys, Span<const Wanted> wanted, Span<std::byte> rows);
+  Status ReadFiles(Span<const Key> keys, std::vector<Wanted>* wanted, Span<std::byte> rows);
+  Status TakeRow(const std::byte* record, const Wanted& wanted, Key key, std::byte* row) const;
+
+  Env* const env_;
+  const Geometry geometry_;
+  SegmentTable* const table_;
+  LogWriter* const writer_;
+  Counters* const counters_;
+};
+
+}  // namespace ev::ssd_log

@@ -1,0 +1,366 @@
+#include "ev_tf/tier/ssd_log/log_writer.h"
+
+#include <algorithm>
+#include <cstring>
+#include <shared_mutex>
+#include <utility>
+
+namespace ev::ssd_log {
+namespace {
+
+constexpr uint64_t kReserveBytes = uint64_t{8}
+                                   << 20;  // disk space is taken ahead in steps: few extents, an early ENOSPC
+
+uint32_t SlotsOfBuffer(const Geometry& g) {
+  const uint64_t groups = std::max<uint64_t>(1, BufferPool::kBufferBytes / g.group_bytes);
+  return static_cast<uint32_t>(std::min<uint64_t>(groups * g.records_per_group, g.slots));
+}
+
+uint64_t Point(const Segment* segment, uint32_t slot) { return segment->ordinal << 32 | slot; }
+
+}  // namespace
+
+LogWriter::LogWriter(Env* env, const WriterOptions& options, const Geometry& geometry, SegmentTable* table,
+                     Counters* counters)
+    : env_(env),
+      options_(options),
+      geometry_(geometry),
+      table_(table),
+      counters_(counters),
+      buffer_slots_(SlotsOfBuffer(geometry)),
+      buffer_bytes_(size_t{buffer_slots_ / geometry.records_per_group} * geometry.group_bytes) {}
+
+LogWriter::~LogWriter() {
+  for (Buffer* buffer : {&active_, &sealed_}) {
+    if (buffer->bytes != nullptr) BufferPool::Global().Give(std::move(buffer->bytes), buffer_bytes_);
+  }
+}
+
+void LogWriter::StartAt(uint64_t ordinal, uint64_t sequence) {
+  std::lock_guard<std::mutex> lock(mu_);
+  next_ordinal_ = ordinal;
+  next_sequence_ = sequence;
+  flushed_end_ = ordinal << 32;
+  end_ = flushed_end_;
+  durable_end_ = flushed_end_;
+}
+
+Status LogWriter::Append(Span<const Key> keys, Span<const uint64_t> sequences, Span<const std::byte> rows,
+                         Span<Position> positions) {
+  Lock lock(mu_);
+  for (size_t done = 0; done < keys.size();) {
+    Status status = MakeRoom(lock);
+    if (!status.ok()) {
+      Forget({positions.data(), done});
+      return status;
+    }
+    const size_t n = std::min<size_t>(RoomOfActive(), keys.size() - done);
+    Fill(n, keys.data() + done, sequences.empty() ? nullptr : sequences.data() + done,
+         rows.data() + done * geometry_.row_bytes, positions.data() + done);
+    done += n;
+  }
+  return OkStatus();
+}
+
+uint32_t LogWriter::RoomOfActive() const {
+  return std::min(active_.first + buffer_slots_, geometry_.slots) - active_.end;
+}
+
+void LogWriter::Fill(size_t n, const Key* keys, const uint64_t* sequences, const std::byte* rows, Position* positions) {
+  Segment* const segment = active_.segment;
+  const uint32_t first = active_.end;
+  for (size_t i = 0; i < n; ++i) {
+    const auto slot = static_cast<uint32_t>(first + i);
+    std::byte* record = at(active_, slot);
+    if (slot % geometry_.records_per_group == 0) {  // a lent buffer holds somebody's old bytes
+      const uint32_t used = geometry_.records_per_group * geometry_.record_bytes;
+      std::memset(record + used, 0, geometry_.group_bytes - used);
+    }
+    const uint64_t sequence = sequences == nullptr ? next_sequence_++ : sequences[i];
+    EncodeRecord(keys[i], sequence, rows + i * geometry_.row_bytes, geometry_.row_bytes, record);
+    segment->SetLive(slot);
+    positions[i] = segment->first_position + slot;
+  }
+  active_.end = static_cast<uint32_t>(first + n);
+  segment->appended.store(active_.end, std::memory_order_release);
+  end_.store(Point(segment, active_.end), std::memory_order_release);
+  Add(counters_->slots, n);
+  if (active_.end == geometry_.slots) {  // the sealed buffer ends it; nobody appends to it any more
+    open_ = nullptr;
+    segment->closed.store(true, std::memory_order_release);
+  }
+}
+
+void LogWriter::AddFillers() {
+  const uint32_t end = geometry_.next_group(active_.end);
+  Add(counters_->slots, end - active_.end);
+  for (uint32_t slot = active_.end; slot < end; ++slot) EncodeFiller(geometry_.record_bytes, at(active_, slot));
+  Segment* const segment = active_.segment;
+  active_.end = end;
+  segment->appended.store(end, std::memory_order_release);
+  end_.store(Point(segment, end), std::memory_order_release);
+  if (end == geometry_.slots) {
+    open_ = nullptr;
+    segment->closed.store(true, std::memory_order_release);
+  }
+}
+
+Status LogWriter::MakeRoom(Lock& lock) {
+  for (;;) {
+    if (active_.bytes != nullptr) {
+      if (RoomOfActive() > 0) return OkStatus();
+      EV_RETURN_IF_ERROR(WaitForSealed(lock));
+      if (active_.bytes == nullptr || RoomOfActive() > 0) continue;  // the lock was open: another thread was here
+      Seal();
+      EV_RETURN_IF_ERROR(WriteSealed(lock));
+      continue;
+    }
+    if (sealed_.bytes != nullptr && !writing_) {  // it could not be written before
+      EV_RETURN_IF_ERROR(WriteSealed(lock));
+      continue;
+    }
+    if (open_ == nullptr) EV_RETURN_IF_ERROR(OpenSegment());
+    EV_RETURN_IF_ERROR(TakeBuffer());
+  }
+}
+
+Status LogWriter::TakeBuffer() {
+  Buffer buffer;
+  buffer.bytes = BufferPool::Global().Take(buffer_bytes_);
+  if (buffer.bytes == nullptr) {
+    return OutOfSpace("memory: expected a buffer of " + std::to_string(buffer_bytes_) + " bytes, found none");
+  }
+  buffer.segment = open_;
+  buffer.first = buffer.end = open_->appended.load(std::memory_order_relaxed);
+  std::lock_guard<FairSharedMutex> view(view_mu_);
+  active_ = std::move(buffer);
+  return OkStatus();
+}
+
+void LogWriter::Seal() {
+  std::lock_guard<FairSharedMutex> view(view_mu_);
+  sealed_ = std::move(active_);
+  active_ = Buffer{};
+}
+
+Status LogWriter::WaitForSealed(Lock& lock) {
+  while (sealed_.bytes != nullptr) {
+    if (writing_) {
+      sealed_written_.wait(lock);
+    } else {
+      EV_RETURN_IF_ERROR(WriteSealed(lock));
+    }
+  }
+  return OkStatus();
+}
+
+Status LogWriter::WriteSealed(Lock& lock) {
+  writing_ = true;
+  lock.unlock();
+  const uint64_t start = env_->NowNanos();
+  Status status = WriteBuffer(sealed_);  // nobody changes it while writing_ is true
+  counters_->write_ns.Record(env_->NowNanos() - start);
+  lock.lock();
+  writing_ = false;
+  if (status.ok()) {
+    Segment* const segment = sealed_.segment;
+    if (std::find(unsynced_.begin(), unsynced_.end(), segment) == unsynced_.end()) unsynced_.push_back(segment);
+    flushed_end_ = Point(segment, sealed_.end);
+    if (segment != open_) sync_wish_ = true;
+    AlignedBytes bytes;
+    {
+      std::lock_guard<FairSharedMutex> view(view_mu_);
+      segment->flushed.store(sealed_.end, std::memory_order_release);
+      bytes = std::move(sealed_.bytes);
+      sealed_ = Buffer{};
+    }
+    if (!options_.durable) unsynced_.clear();
+    BufferPool::Global().Give(std::move(bytes), buffer_bytes_);
+  }
+  sealed_written_.notify_all();
+  return status;
+}
+
+Status LogWriter::WriteBuffer(const Buffer& buffer) {
+  const uint64_t offset = geometry_.offset(buffer.first);
+  // Whole groups: fillers and full buffers see to it.
+  const uint64_t end = geometry_.offset(geometry_.next_group(buffer.end));
+  EV_RETURN_IF_ERROR(Reserve(buffer.segment, end));
+  EV_RETURN_IF_ERROR(buffer.segment->file->WriteAt(offset, {buffer.bytes.get(), end - offset}));
+  Add(counters_->written_bytes, end - offset);
+  return OkStatus();
+}
+
+Status LogWriter::Reserve(Segment* segment, uint64_t end) {
+  const uint64_t held = segment->held_bytes.load(std::memory_order_relaxed);
+  if (end <= held) return OkStatus();
+  uint64_t to = std::max(end, std::min(held + kReserveBytes, geometry_.file_bytes()));
+  Status status = segment->file->Allocate(held, to - held);
+  if (!status.ok() && to != end) {  // less may still be there
+    to = end;
+    status = segment->file->Allocate(held, to - held);
+  }
+  EV_RETURN_IF_ERROR(status);
+  segment->held_bytes.store(to, std::memory_order_relaxed);
+  Add(counters_->file_bytes, to - held);
+  return OkStatus();
+}
+
+Status LogWriter::OpenSegment() {
+  uint32_t number = 0;
+  EV_RETURN_IF_ERROR(table_->TakeNumber(&number));
+  const std::string path = options_.path + "/" + SegmentName(number);
+  std::unique_ptr<File> file;
+  OpenOptions how;
+  how.create = true;
+  how.direct = options_.direct;
+  Status status = env_->Open(path, how, &file);
+  AlignedBytes header = NewAlignedBytes(kHeaderBytes);
+  if (status.ok() && header == nullptr)
+    status = OutOfSpace("memory: expected 4096 bytes for a file header, found none");
+  if (status.ok()) {
+    std::memset(header.get(), 0, kHeaderBytes);
+    EncodeFileHeader(geometry_, number, next_ordinal_, header.get());
+    status = file->WriteAt(0, {header.get(), kHeaderBytes});
+    // Before any row: a file with rows and no header is then a damaged one, not one that power was lost over.
+    if (status.ok() && options_.durable) status = file->Sync();
+  }
+  if (!status.ok()) {
+    if (file != nullptr) static_cast<void>(env_->Unlink(path));
+    table_->GiveNumber(number);
+    return status;
+  }
+  auto segment = std::make_unique<Segment>(number, next_ordinal_++, geometry_, std::move(file));
+  if (options_.mapped) segment->map = segment->file->Map(geometry_.file_bytes());
+  segment->held_bytes.store(kHeaderBytes, std::memory_order_relaxed);
+  Add(counters_->file_bytes, kHeaderBytes);
+  Add(counters_->written_bytes, kHeaderBytes);
+  Add(counters_->segments_made, 1);
+  directory_changed_ = true;
+  open_ = segment.get();
+  table_->Install(std::move(segment));
+  return OkStatus();
+}
+
+void LogWriter::Forget(Span<const Position> positions) {
+  for (const Position position : positions) {
+    // There, as one of its rows is live.
+    table_->Find(position / geometry_.slots)->ClearLive(position % geometry_.slots);
+  }
+}
+
+Status LogWriter::WriteOutLocked(Lock& lock) {
+  for (;;) {
+    EV_RETURN_IF_ERROR(WaitForSealed(lock));
+    if (active_.bytes == nullptr) return OkStatus();
+    AddFillers();
+    Seal();
+    EV_RETURN_IF_ERROR(WriteSealed(lock));
+  }
+}
+
+Status LogWriter::WriteOut() {
+  Lock lock(mu_);
+  return WriteOutLocked(lock);
+}
+
+Status LogWriter::Flush() {
+  std::lock_guard<std::mutex> one(flush_mu_);
+  Lock lock(mu_);
+  EV_RETURN_IF_ERROR(WriteOutLocked(lock));
+  sync_wish_ = false;
+  if (!options_.durable) {
+    durable_end_.store(flushed_end_, std::memory_order_release);
+    return OkStatus();
+  }
+  struct Part {
+    Segment* segment;
+    uint32_t flushed;
+    bool closed;
+  };
+  std::vector<Part> parts;
+  for (Segment* s : unsynced_) {
+    const uint32_t flushed = s->flushed.load(std::memory_order_relaxed);
+    parts.push_back({s, flushed, s != open_ && flushed == s->appended.load(std::memory_order_relaxed)});
+  }
+  const uint64_t point = flushed_end_;
+  const bool sync_directory = std::exchange(directory_changed_, false);
+  lock.unlock();
+  Status status = sync_directory ? env_->SyncDirectory(options_.path) : OkStatus();
+  // None of them can be unlinked meanwhile: that waits for durable_end_.
+  for (size_t i = 0; status.ok() && i < parts.size(); ++i) status = parts[i].segment->file->Sync();
+  for (size_t i = 0; status.ok() && i < parts.size(); ++i) {
+    status = WriteMark(parts[i].segment, parts[i].flushed, parts[i].closed);
+  }
+  lock.lock();
+  if (!status.ok()) {
+    directory_changed_ = directory_changed_ || sync_directory;
+    return status;
+  }
+  Add(counters_->syncs, parts.size());
+  for (const Part& part : parts) {
+    if (part.segment->flushed.load(std::memory_order_relaxed) == part.flushed) {
+      unsynced_.erase(std::remove(unsynced_.begin(), unsynced_.end(), part.segment), unsynced_.end());
+    }
+  }
+  durable_end_.store(point, std::memory_order_release);
+  return OkStatus();
+}
+
+Status LogWriter::WriteMark(Segment* segment, uint32_t synced, bool closed) {
+  AlignedBytes sector = NewAlignedBytes(kSectorBytes);
+  if (sector == nullptr) return OutOfSpace("memory: expected 512 bytes for a mark, found none");
+  std::memset(sector.get(), 0, kSectorBytes);
+  EncodeMark(segment->ordinal, synced, closed, sector.get());
+  EV_RETURN_IF_ERROR(segment->file->WriteAt(kMarkOffset, {sector.get(), kSectorBytes}));
+  Add(counters_->written_bytes, kSectorBytes);
+  return OkStatus();
+}
+
+Status LogWriter::CloseOpenSegment() {
+  Lock lock(mu_);
+  EV_RETURN_IF_ERROR(WriteOutLocked(lock));
+  if (open_ == nullptr || open_->appended.load(std::memory_order_relaxed) == 0) return OkStatus();
+  Segment* const segment = open_;
+  uint64_t size = 0;
+  EV_RETURN_IF_ERROR(segment->file->Size(&size));
+  EV_RETURN_IF_ERROR(segment->file->Truncate(size));  // gives back the space that was taken ahead
+  Subtract(counters_->file_bytes, segment->held_bytes.exchange(size, std::memory_order_relaxed) - size);
+  open_ = nullptr;
+  segment->closed.store(true, std::memory_order_release);
+  sync_wish_ = true;
+  return OkStatus();
+}
+
+bool LogWriter::TakeSyncWish() {
+  std::lock_guard<std::mutex> lock(mu_);
+  return std::exchange(sync_wish_, false);
+}
+
+bool LogWriter::OpenSegmentIsPoor(double live_share) {
+  std::lock_guard<std::mutex> lock(mu_);
+  return open_ != nullptr &&
+         open_->live.load(std::memory_order_relaxed) < live_share * open_->appended.load(std::memory_order_relaxed);
+}
+
+LogWriter::Found LogWriter::ReadBuffered(const Segment* segment, uint32_t slot, Key key, std::byte* row) {
+  std::shared_lock<FairSharedMutex> view(view_mu_);
+  if (slot < segment->flushed.load(std::memory_order_acquire)) return Found::kInFile;
+  if (slot >= segment->appended.load(std::memory_order_acquire)) return Found::kAbsent;
+  for (const Buffer* buffer : {&active_, &sealed_}) {
+    // `end` grows without view_mu_; what is below appended() is below it.
+    if (buffer->bytes == nullptr || buffer->segment != segment || slot < buffer->first ||
+        slot >= buffer->first + buffer_slots_) {
+      continue;
+    }
+    const std::byte* record = at(*buffer, slot);
+    RecordHeader header{};
+    std::memcpy(&header, record, sizeof(header));
+    if (header.length != geometry_.row_bytes || static_cast<Key>(header.key) != key) return Found::kAbsent;
+    std::memcpy(row, record + sizeof(header), geometry_.row_bytes);
+    return Found::kCopied;
+  }
+  return Found::kAbsent;
+}
+
+}  // namespace ev::ssd_log

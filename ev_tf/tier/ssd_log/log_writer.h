@@ -1,0 +1,123 @@
+// LogWriter: the end of the log, where rows are appended.
+//
+// Rows are encoded into a buffer; a full one is sealed and written by the thread that needs room, while others fill the
+// next: two buffers at most, and none when everything is written.  A buffer that could not be written stays, so that its
+// rows can be read, and is tried again by the next append.
+//
+// Threads:     any method, from any thread, at once.
+// Ends:        a point of the log is its segment's ordinal << 32 | slot; points never fall.
+// Invariants:  W1  buffers are written in the order of the log, one at a time.
+//              W2  a failed Append leaves no row live.
+//              W3  a row below appended() is in a buffer or, below flushed(), in the file.
+#pragma once
+
+#include <condition_variable>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "ev_tf/base/fair_shared_mutex.h"
+#include "ev_tf/env/buffer_pool.h"
+#include "ev_tf/env/env.h"
+#include "ev_tf/tier/ssd_log/counters.h"
+#include "ev_tf/tier/ssd_log/segment.h"
+
+namespace ev::ssd_log {
+
+struct WriterOptions {
+  std::string path;  // the directory
+  bool direct = true;
+  bool mapped = false;
+  bool durable = true;  // Flush() and closing a segment wait for the device
+};
+
+class LogWriter {
+ public:
+  LogWriter(Env* env, const WriterOptions& options, const Geometry& geometry, SegmentTable* table, Counters* counters);
+  ~LogWriter();
+
+  // What comes next has ordinals and sequence numbers from these on.  Requires: nothing was appended.
+  void StartAt(uint64_t ordinal, uint64_t sequence);
+
+  // Appends rows; positions[i] = where.  Copies keep the sequence number of their original, new rows (sequences empty)
+  // get the next ones.  OutOfSpace, IoError.
+  Status Append(Span<const Key> keys, Span<const uint64_t> sequences, Span<const std::byte> rows,
+                Span<Position> positions);
+
+  // Everything appended before is in the files, and no buffer is held.
+  Status WriteOut();
+  // WriteOut(), and where durable everything appended before survives a loss of power.
+  Status Flush();
+  // Closes the open segment although it has room, if it has rows.
+  Status CloseOpenSegment();
+  // True once after a segment was closed: then Flush() makes what waits for it durable.
+  bool TakeSyncWish();
+
+  enum class Found { kCopied, kInFile, kAbsent };
+  // Copies the row at a slot that is not in the file yet.  Requires: an EpochGuard of the table's domain.
+  Found ReadBuffered(const Segment* segment, uint32_t slot, Key key, std::byte* row);
+
+  uint64_t end() const { return end_.load(std::memory_order_acquire); }
+  uint64_t durable_end() const { return durable_end_.load(std::memory_order_acquire); }
+  // Whether less than live_share of the rows of the segment that is written to now are live.
+  bool OpenSegmentIsPoor(double live_share);
+
+ private:
+  using Lock = std::unique_lock<std::mutex>;
+  struct Buffer {
+    AlignedBytes bytes;
+    Segment* segment = nullptr;
+    uint32_t first = 0;  // slot at the start of the buffer
+    uint32_t end = 0;    // behind the last slot that is taken; grows without view_mu_
+  };
+
+  // All require `lock` on mu_; those that write may unlock it meanwhile.
+  Status MakeRoom(Lock& lock);
+  Status OpenSegment();
+  Status TakeBuffer();
+  uint32_t RoomOfActive() const;
+  void Seal();
+  Status WriteSealed(Lock& lock);
+  Status WaitForSealed(Lock& lock);
+  void Fill(size_t n, const Key* keys, const uint64_t* sequences, const std::byte* rows, Position* positions);
+  void AddFillers();
+  Status WriteOutLocked(Lock& lock);
+
+  Status WriteBuffer(const Buffer& buffer);
+  Status Reserve(Segment* segment, uint64_t end);
+  Status WriteMark(Segment* segment, uint32_t synced, bool closed);
+  void Forget(Span<const Position> positions);
+  std::byte* at(const Buffer& buffer, uint32_t slot) const {
+    return buffer.bytes.get() + (geometry_.offset(slot) - geometry_.offset(buffer.first));
+  }
+
+  // Constant.
+  Env* const env_;
+  const WriterOptions options_;
+  const Geometry geometry_;
+  SegmentTable* const table_;
+  Counters* const counters_;
+  const uint32_t buffer_slots_;
+  const size_t buffer_bytes_;
+
+  std::mutex mu_;  // one appends
+  std::condition_variable sealed_written_;
+  // Guarded by mu_; a buffer comes and goes under view_mu_ too, so that readers may hold on to it.
+  Buffer active_;
+  Buffer sealed_;
+  bool writing_ = false;  // sealed_ is being written
+  Segment* open_ = nullptr;
+  uint64_t next_ordinal_ = 0;
+  uint64_t next_sequence_ = 1;
+  uint64_t flushed_end_ = 0;
+  std::vector<Segment*> unsynced_;  // written to since they were last synced
+  bool directory_changed_ = false;
+  bool sync_wish_ = false;
+  std::atomic<uint64_t> end_{0};
+  std::atomic<uint64_t> durable_end_{0};
+
+  FairSharedMutex view_mu_;
+  std::mutex flush_mu_;  // one syncs; before mu_
+};
+
+}  // namespace ev::ssd_log

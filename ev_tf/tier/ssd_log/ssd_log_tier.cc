@@ -1,0 +1,368 @@
+#include "ev_tf/tier/ssd_log/ssd_log_tier.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <mutex>
+#include <utility>
+
+#include "ev_tf/tier/ssd_log/background.h"
+#include "ev_tf/tier/ssd_log/compactor.h"
+#include "ev_tf/tier/ssd_log/log_reader.h"
+
+namespace ev {
+namespace {
+
+using namespace ssd_log;  // NOLINT(google-build-using-namespace): this file is the door of that room
+
+constexpr double kLiveShare = 0.605;      // of bytes: 0.6 is promised, and what is above costs copies
+constexpr double kMostLiveSlots = 0.75;   // of slots: above, each row is copied more often than its space is worth
+constexpr double kSettledShare = 0.6;     // of bytes: S1
+constexpr double kMaxSettledShare = 0.9;  // of slots: as far as Settle() goes for it
+constexpr double kSettleStep = 0.04;
+constexpr size_t kCopiesPerPut = 3;  // rows that a sync Put copies for each row put: ahead of what garbage needs
+
+// Small rows have much header: their share of bytes cannot be had, so that of slots is bounded.
+double WantedSlots(const Geometry& g) {
+  const double row_share = static_cast<double>(g.row_bytes) * g.slots / static_cast<double>(g.file_bytes());
+  return std::min(kLiveShare / row_share, kMostLiveSlots);
+}
+
+WriterOptions ForWriter(const SsdLogOptions& options) {
+  WriterOptions w;
+  w.path = options.path;
+  w.direct = options.io_mode == SsdIoMode::kDirect;
+  w.mapped = options.io_mode == SsdIoMode::kMapped;
+  w.durable = options.durable;
+  return w;
+}
+
+CompactorOptions ForCompactor(const SsdLogOptions& options, const Geometry& geometry) {
+  CompactorOptions c;
+  c.path = options.path;
+  c.durable = options.durable;
+  c.live_share = WantedSlots(geometry);
+  c.relocator = options.relocator;
+  return c;
+}
+
+}  // namespace
+
+Status SsdLogOptions::ReadEnvironment() {
+  const char* value = std::getenv("TF_SSDHASH_ASYNC_COMPACTION");
+  if (value == nullptr || *value == '\0' || std::strcmp(value, "0") == 0) {
+    async_compaction = false;
+  } else if (std::strcmp(value, "1") == 0) {
+    async_compaction = true;
+  } else {
+    return InvalidArgument(std::string("TF_SSDHASH_ASYNC_COMPACTION: expected 0 or 1, found ") + value);
+  }
+  return OkStatus();
+}
+
+class SsdLogTier::Impl final : public BackgroundWorker {
+ public:
+  Impl(const SsdLogOptions& options, const Geometry& geometry)
+      : options_(options),
+        env_(options.env != nullptr ? options.env : &Env::Default()),
+        geometry_(geometry),
+        writer_(env_, ForWriter(options), geometry, &table_, &counters_),
+        reader_(env_, geometry, &table_, &writer_, &counters_),
+        compactor_(env_, ForCompactor(options, geometry), geometry, &table_, &writer_, &counters_) {}
+
+  ~Impl() override {
+    if (registered_) Background::Global().Unregister(this);
+    if (!opened_) return;
+    if (options_.delete_on_close) {
+      for (Segment* segment : table_.All()) static_cast<void>(env_->Unlink(segment->file->path()));
+      lock_.reset();
+      static_cast<void>(env_->Unlink(LockPath()));
+    } else {
+      static_cast<void>(writer_.Flush());
+    }
+  }
+
+  Status Open() {
+    EV_RETURN_IF_ERROR(env_->CreateDirectories(options_.path));
+    EV_RETURN_IF_ERROR(env_->Lock(LockPath(), &lock_));
+    EV_RETURN_IF_ERROR(table_.Init(geometry_));
+    EV_RETURN_IF_ERROR(HandleExisting());
+    EV_RETURN_IF_ERROR(ProbeDirect());
+    if (options_.async_compaction) {
+      Background::Global().Register(env_, this);
+      registered_ = true;
+    }
+    opened_ = true;
+    return OkStatus();
+  }
+
+  Status Put(Span<const Key> keys, Span<const std::byte> rows, Span<Position> positions) {
+    const uint64_t start = env_->NowNanos();
+    EV_RETURN_IF_ERROR(TakeError());
+    EV_RETURN_IF_ERROR(writer_.Append(keys, {}, rows, positions));
+    Add(counters_.rows, keys.size());
+    Add(counters_.rows_put, keys.size());
+    Maintain(keys.size());
+    counters_.put_ns.Record(env_->NowNanos() - start);
+    return OkStatus();
+  }
+
+  Status Get(Span<const Key> keys, Span<const Position> positions, Span<std::byte> rows) {
+    const uint64_t start = env_->NowNanos();
+    EV_RETURN_IF_ERROR(reader_.Get(keys, positions, rows));
+    counters_.get_ns.Record(env_->NowNanos() - start);
+    return OkStatus();
+  }
+
+  void Remove(Span<const Position> positions) {
+    bool emptied = false;
+    uint64_t removed = 0;
+    {
+      EpochGuard guard(table_.domain());
+      for (const Position position : positions) {
+        Segment* segment = table_.Find(position / geometry_.slots);
+        if (segment == nullptr || !segment->ClearLive(position % geometry_.slots)) continue;
+        ++removed;
+        emptied = emptied || (segment->live.load(std::memory_order_relaxed) == 0 &&
+                              segment->closed.load(std::memory_order_relaxed));
+      }
+    }
+    Subtract(counters_.rows, removed);
+    Add(counters_.rows_removed, removed);
+    if (emptied) compactor_.NoteEmpty();
+    if (registered_ && compactor_.Wanted()) Background::Global().Wake(this);
+  }
+
+  Status Flush() {
+    EV_RETURN_IF_ERROR(writer_.Flush());
+    compactor_.NoteEmpty();  // what waited for this flush can be unlinked
+    if (registered_) {
+      Background::Global().Wake(this);
+      return OkStatus();
+    }
+    size_t copied = 0;
+    return compactor_.TryStep(&copied);
+  }
+
+  Status Settle() {
+    EV_RETURN_IF_ERROR(TakeError());
+    // The share of live rows counts appended slots; S1 counts bytes of files, the unused end of the open segment as well.
+    // Where files are few that is a difference: work a little further then.
+    Status status;
+    double share = WantedSlots(geometry_);
+    for (; status.ok() && share < kMaxSettledShare; share += kSettleStep) {
+      compactor_.WorkBelow(share);
+      status = SettleRows();
+      if (!status.ok() || options_.relocator == nullptr || LiveShare() >= kSettledShare) break;
+    }
+    compactor_.WorkBelow(WantedSlots(geometry_));
+    return status;
+  }
+
+  bool RunStep() override {
+    size_t copied = 0;
+    Status status = compactor_.Step(&copied);
+    if (status.ok() && writer_.TakeSyncWish()) status = SyncClosed();
+    if (!status.ok()) KeepError(status);
+    return status.ok() && copied > 0 && compactor_.Wanted();
+  }
+
+  SsdLogMetrics Metrics();
+
+  // Constant after Open().
+  SsdLogOptions options_;
+  Env* const env_;
+  const Geometry geometry_;
+  RecoveryReport report_;
+  Counters counters_;
+
+ private:
+  std::string LockPath() const { return options_.path + "/LOCK"; }
+
+  Status HandleExisting() {
+    if (options_.existing == SsdExisting::kRecover) {
+      EV_RETURN_IF_ERROR(
+          Recover(env_, ForWriter(options_), geometry_, &table_, &counters_, options_.visitor, &report_));
+      writer_.StartAt(report_.next_ordinal, report_.next_sequence);
+      return OkStatus();
+    }
+    std::vector<std::string> names;
+    EV_RETURN_IF_ERROR(env_->List(options_.path, &names));
+    for (const std::string& name : names) {
+      uint32_t number = 0;
+      if (!ParseSegmentName(name, &number)) continue;
+      if (options_.existing == SsdExisting::kRefuse) {
+        return FailedPrecondition(options_.path + ": expected no rows of an earlier run, found " + name +
+                                  ": recover or delete them, or choose another directory");
+      }
+      EV_RETURN_IF_ERROR(env_->Unlink(options_.path + "/" + name));
+    }
+    return OkStatus();
+  }
+
+  // What the file system makes of O_DIRECT.  That the directory can be written to, the lock has shown.
+  Status ProbeDirect() {
+    std::unique_ptr<File> file;
+    OpenOptions how;
+    how.write = false;
+    how.direct = options_.io_mode == SsdIoMode::kDirect;
+    EV_RETURN_IF_ERROR(env_->Open(LockPath(), how, &file));
+    direct_ = file->direct();
+    return OkStatus();
+  }
+
+  // After a Put of `rows`.  Errors wait for the next one.
+  void Maintain(size_t rows) {
+    if (writer_.TakeSyncWish()) KeepError(SyncClosed());
+    if (!compactor_.Wanted()) return;
+    if (registered_) {
+      Background::Global().Wake(this);
+      if (!compactor_.Urgent()) return;  // else this thread helps, so that files do not outgrow their bound
+    }
+    const size_t budget = kCopiesPerPut * rows;
+    for (size_t done = 0; done <= budget && compactor_.Wanted();) {
+      size_t copied = 0;
+      Status status = compactor_.Urgent() ? compactor_.Step(&copied) : compactor_.TryStep(&copied);
+      if (!status.ok()) KeepError(status);
+      if (!status.ok() || copied == 0) return;
+      done += copied;
+    }
+  }
+
+  Status SyncClosed() {
+    if (!options_.durable) return OkStatus();
+    EV_RETURN_IF_ERROR(writer_.Flush());
+    compactor_.NoteEmpty();
+    return OkStatus();
+  }
+
+  // Copies until there is nothing left to gain, and unlinks what has become empty.
+  Status SettleRows() {
+    bool closed_open_segment = false;
+    for (int round = 0; round < 16; ++round) {
+      // Each round: the worker in the background lets victims rest as well.
+      compactor_.TryAllAgain();
+      EV_RETURN_IF_ERROR(CopyAll());
+      EV_RETURN_IF_ERROR(writer_.Flush());  // what waited for it can be unlinked
+      size_t copied = 0;
+      compactor_.NoteEmpty();
+      EV_RETURN_IF_ERROR(compactor_.Step(&copied));
+      // Each flush adds fillers: where segments are small, they may outweigh what one round more gives back.
+      if (copied > 0) continue;
+      if (closed_open_segment || !writer_.OpenSegmentIsPoor(WantedSlots(geometry_))) return OkStatus();
+      closed_open_segment = true;
+      EV_RETURN_IF_ERROR(writer_.CloseOpenSegment());
+    }
+    return writer_.Flush();
+  }
+  // Bytes of live rows / bytes of files; 1 without files.
+  double LiveShare() const {
+    const uint64_t bytes = Value(counters_.file_bytes);
+    return bytes == 0 ? 1.0
+                      : static_cast<double>(Value(counters_.rows) * geometry_.row_bytes) / static_cast<double>(bytes);
+  }
+
+  Status CopyAll() {
+    for (size_t copied = 1; copied > 0;) EV_RETURN_IF_ERROR(compactor_.Step(&copied));
+    return OkStatus();
+  }
+
+  void KeepError(const Status& status) {
+    if (status.ok()) return;
+    std::lock_guard<std::mutex> lock(error_mu_);
+    if (error_.ok()) error_ = status;
+    has_error_.store(true, std::memory_order_release);
+  }
+  Status TakeError() {
+    if (!has_error_.load(std::memory_order_acquire)) return OkStatus();
+    std::lock_guard<std::mutex> lock(error_mu_);
+    has_error_.store(false, std::memory_order_relaxed);
+    return std::exchange(error_, OkStatus());
+  }
+
+  bool direct_ = false;      // constant after Open()
+  bool opened_ = false;      // constant after Open()
+  bool registered_ = false;  // constant after Open()
+  std::unique_ptr<FileLock> lock_;
+  SegmentTable table_;
+  LogWriter writer_;
+  LogReader reader_;
+  Compactor compactor_;
+  std::mutex error_mu_;
+  Status error_;  // guarded by error_mu_; of work behind an earlier call
+  std::atomic<bool> has_error_{false};
+};
+
+SsdLogMetrics SsdLogTier::Impl::Metrics() {
+  const Counters& c = counters_;
+  SsdLogMetrics m;
+  m.rows = Value(c.rows);
+  m.file_bytes = Value(c.file_bytes);
+  {
+    EpochGuard guard(table_.domain());
+    for (const Segment* segment : table_.All()) {
+      ++m.segments;
+      m.index_bytes += sizeof(Segment) + segment->bitmap_bytes();
+    }
+  }
+  m.rows_put = Value(c.rows_put);
+  m.rows_got = Value(c.rows_got);
+  m.rows_got_buffered = Value(c.rows_got_buffered);
+  m.rows_removed = Value(c.rows_removed);
+  m.rows_copied = Value(c.rows_copied);
+  m.written_bytes = Value(c.written_bytes);
+  m.reads = Value(c.reads);
+  m.read_bytes = Value(c.read_bytes);
+  m.max_read_depth = Value(c.max_read_depth);
+  m.compaction_read_bytes = Value(c.compaction_read_bytes);
+  m.segments_made = Value(c.segments_made);
+  m.segments_unlinked = Value(c.segments_unlinked);
+  m.syncs = Value(c.syncs);
+  const double row_bytes = geometry_.row_bytes;
+  if (m.rows_put > 0)
+    m.write_amplification = static_cast<double>(m.written_bytes) / (static_cast<double>(m.rows_put) * row_bytes);
+  m.live_share = LiveShare();
+  m.get_p50_ns = c.get_ns.Quantile(0.5);
+  m.get_p99_ns = c.get_ns.Quantile(0.99);
+  m.put_p50_ns = c.put_ns.Quantile(0.5);
+  m.put_p99_ns = c.put_ns.Quantile(0.99);
+  m.write_p99_ns = c.write_ns.Quantile(0.99);
+  m.compaction_p99_ns = c.compaction_ns.Quantile(0.99);
+  switch (options_.io_mode) {
+    case SsdIoMode::kDirect: m.io = direct_ ? "direct, " : "buffered (the file system refuses O_DIRECT), "; break;
+    case SsdIoMode::kBuffered: m.io = "buffered, "; break;
+    case SsdIoMode::kMapped: m.io = "mapped, "; break;
+  }
+  m.io += env_->read_backend();
+  return m;
+}
+
+Status SsdLogTier::Open(const SsdLogOptions& options, std::unique_ptr<SsdLogTier>* tier) {
+  if (options.path.empty()) return InvalidArgument("path: expected a directory, found nothing");
+  Geometry geometry;
+  EV_RETURN_IF_ERROR(MakeGeometry(options.row_bytes, options.segment_bytes, &geometry));
+  auto impl = std::make_unique<Impl>(options, geometry);
+  EV_RETURN_IF_ERROR(impl->Open());
+  tier->reset(new SsdLogTier(std::move(impl)));
+  return OkStatus();
+}
+
+SsdLogTier::SsdLogTier(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+SsdLogTier::~SsdLogTier() = default;
+
+size_t SsdLogTier::row_bytes() const { return impl_->geometry_.row_bytes; }
+Status SsdLogTier::Get(Span<const Key> keys, Span<const Position> positions, Span<std::byte> rows) {
+  return impl_->Get(keys, positions, rows);
+}
+Status SsdLogTier::Put(Span<const Key> keys, Span<const std::byte> rows, Span<Position> positions) {
+  return impl_->Put(keys, rows, positions);
+}
+void SsdLogTier::Remove(Span<const Key> /*keys*/, Span<const Position> positions) { impl_->Remove(positions); }
+Status SsdLogTier::Flush() { return impl_->Flush(); }
+size_t SsdLogTier::size() const { return Value(impl_->counters_.rows); }
+size_t SsdLogTier::bytes() const { return Value(impl_->counters_.file_bytes); }
+Status SsdLogTier::Settle() { return impl_->Settle(); }
+SsdLogMetrics SsdLogTier::metrics() const { return impl_->Metrics(); }
+const RecoveryReport& SsdLogTier::recovery() const { return impl_->report_; }
+
+}  // namespace ev

@@ -1,0 +1,179 @@
+#include <algorithm>
+#include <limits>
+#include <utility>
+
+#include "ev_tf/base/scratch.h"
+#include "ev_tf/batch/partition.h"
+#include "ev_tf/variable/impl.h"
+
+namespace ev {
+namespace {
+
+// Keys of one ReadRows or WriteRows step: what is in flight between two releases of the stripes' locks.
+constexpr size_t kKeysPerStep = 4096;
+
+}  // namespace
+
+template <typename Visitor>
+Status EmbeddingVariable::Impl::ForEachStripe(Span<const Key> keys, Visitor&& visit) const {
+  SerialExecutor serial;
+  Scratch<Partition> partition;
+  std::vector<Key> stripe_keys;
+  ColdRows cold;
+  for (size_t first = 0; first < keys.size(); first += kKeysPerStep) {
+    const Span<const Key> step = keys.subspan(first, std::min(kKeysPerStep, keys.size() - first));
+    partition->Build(step, serial);
+    const EpochGuard guard(store_.epochs());
+    cold.Clear();
+    if (store_.tiered()) {
+      store_.FindCold(step, &cold);
+      EV_RETURN_IF_ERROR(store_.Fetch(&cold));
+    }
+    for (int s = 0; s < kStripes; ++s) {
+      const Span<const KeyAt> entries = partition->stripe(s);
+      if (entries.empty()) continue;
+      stripe_keys.clear();
+      for (const KeyAt& entry : entries) stripe_keys.push_back(entry.key);
+      std::lock_guard<std::mutex> lock(store_.stripes().of(s));
+      EV_RETURN_IF_ERROR(visit(entries, first, stripe_keys, cold));
+    }
+  }
+  return OkStatus();
+}
+
+void EmbeddingVariable::Impl::ReadRow(const float* row, const RowMeta* meta, size_t i, const RowBatch& out) const {
+  const RowLayout& layout = store_.layout();
+  const auto dim = static_cast<size_t>(layout.dim());
+  if (!out.values.empty()) std::copy_n(row, dim, out.values.data() + i * dim);
+  if (!out.slots.empty()) {
+    float* to = out.slots.data() + i * static_cast<size_t>(layout.slot_floats());
+    for (size_t s = 0; s < layout.slots().size(); ++s) {
+      to = std::copy_n(row + layout.slot_offset(static_cast<int>(s)), layout.slots()[s].dim, to);
+    }
+  }
+  if (!out.frequencies.empty()) out.frequencies[i] = meta == nullptr ? 0 : meta->frequency;
+  if (!out.versions.empty()) out.versions[i] = meta == nullptr ? -1 : int64_t{meta->version_plus1} - 1;
+}
+
+Status EmbeddingVariable::Impl::ReadRows(Span<const Key> keys, const RowBatch& out, Span<bool> found) const {
+  std::shared_lock<FairSharedMutex> layout(layout_mu_);
+  const size_t n = keys.size();
+  const size_t values = n * static_cast<size_t>(options_.dim);
+  const size_t slots = n * static_cast<size_t>(store_.layout().slot_floats());
+  const std::string& name = options_.name;
+  if (found.size() != n) return SizeMismatch(name, "found", n, found.size());
+  if (!out.values.empty() && out.values.size() != values) {
+    return SizeMismatch(name, "values", values, out.values.size());
+  }
+  if (!out.slots.empty() && out.slots.size() != slots) return SizeMismatch(name, "slots", slots, out.slots.size());
+  if (!out.frequencies.empty() && out.frequencies.size() != n) {
+    return SizeMismatch(name, "frequencies", n, out.frequencies.size());
+  }
+  if (!out.versions.empty() && out.versions.size() != n) return SizeMismatch(name, "versions", n, out.versions.size());
+
+  RowRefs refs;
+  return ForEachStripe(keys, [&](Span<const KeyAt> entries, size_t first, Span<const Key> stripe_keys,
+                                 const ColdRows& cold) -> Status {
+    EV_RETURN_IF_ERROR(store_.Read(stripe_keys, cold, &refs));
+    for (size_t e = 0; e < entries.size(); ++e) {
+      const size_t i = first + entries[e].position;
+      found[i] = refs.rows[e] != nullptr;
+      if (found[i]) ReadRow(refs.rows[e], refs.meta.empty() ? nullptr : refs.meta[e], i, out);
+    }
+    return OkStatus();
+  });
+}
+
+Status EmbeddingVariable::Impl::WriteRows(Span<const Key> keys, Span<const SlotSpec> slot_specs,
+                                          const ConstRowBatch& rows) {
+  const size_t n = keys.size();
+  const auto dim = static_cast<size_t>(options_.dim);
+  size_t columns = 0;
+  for (const SlotSpec& slot : slot_specs) columns += static_cast<size_t>(slot.dim);
+  const std::string& name = options_.name;
+  if (rows.values.size() != n * dim) return SizeMismatch(name, "values", n * dim, rows.values.size());
+  if (rows.slots.size() != n * columns) return SizeMismatch(name, "slots", n * columns, rows.slots.size());
+  if (!rows.frequencies.empty() && rows.frequencies.size() != n) {
+    return SizeMismatch(name, "frequencies", n, rows.frequencies.size());
+  }
+  if (!rows.versions.empty() && rows.versions.size() != n) {
+    return SizeMismatch(name, "versions", n, rows.versions.size());
+  }
+  for (const int64_t frequency : rows.frequencies) {
+    if (frequency < 0) {
+      return InvalidArgument(name + ": frequencies: expected at least 0, found " + std::to_string(frequency));
+    }
+  }
+  if (options_.record_version) {
+    for (const int64_t version : rows.versions) {
+      if (version < -1 || version > kMaxVersion) {
+        return InvalidArgument(name + ": versions: expected -1 to " + std::to_string(kMaxVersion) + ", found " +
+                               std::to_string(version));
+      }
+    }
+  }
+  std::shared_lock<FairSharedMutex> lock;
+  EV_RETURN_IF_ERROR(LockWithSlots(slot_specs, &lock));
+  const RowLayout& layout = store_.layout();
+
+  RowRefs refs;
+  const uint32_t tick = store_.NextTick();
+  const auto write_stripe = [&](Span<const KeyAt> entries, size_t first, Span<const Key> stripe_keys,
+                                const ColdRows& cold) -> Status {
+    size_t inserted = 0;
+    EV_RETURN_IF_ERROR(store_.FindOrInsert(stripe_keys, cold, tick, &refs, &inserted));
+    inserts_.fetch_add(static_cast<int64_t>(inserted), std::memory_order_relaxed);
+    for (size_t e = 0; e < entries.size(); ++e) {
+      const size_t i = first + entries[e].position;
+      float* row = refs.rows[e];
+      layout.InitRow(rows.values.data() + i * dim, row);
+      const float* from = rows.slots.data() + i * columns;
+      for (const SlotSpec& slot : slot_specs) {
+        std::copy_n(from, slot.dim, row + layout.slot_offset(layout.FindSlot(slot.name)));
+        from += slot.dim;
+      }
+      if (refs.meta.empty()) continue;
+      *refs.meta[e] = RowMeta{};
+      if (options_.record_frequency && !rows.frequencies.empty()) {
+        refs.meta[e]->frequency =
+            static_cast<uint32_t>(std::min<int64_t>(rows.frequencies[i], std::numeric_limits<uint32_t>::max()));
+      }
+      if (options_.record_version && !rows.versions.empty()) {
+        refs.meta[e]->version_plus1 = static_cast<uint32_t>(rows.versions[i] + 1);
+      }
+    }
+    return OkStatus();
+  };
+  for (size_t first = 0; first < n; first += kKeysPerStep) {
+    const size_t step = std::min(kKeysPerStep, n - first);
+    EV_RETURN_IF_ERROR(MakeRoom(step, step));
+    EV_RETURN_IF_ERROR(ForEachStripe(
+        keys.subspan(first, step),
+        [&](Span<const KeyAt> entries, size_t within, Span<const Key> stripe_keys, const ColdRows& cold) {
+          return write_stripe(entries, first + within, stripe_keys, cold);
+        }));
+    WakeEviction();
+  }
+  return OkStatus();
+}
+
+int64_t EmbeddingVariable::Impl::Remove(Span<const Key> keys) {
+  std::shared_lock<FairSharedMutex> layout(layout_mu_);
+  SerialExecutor serial;
+  Scratch<Partition> partition;
+  partition->Build(keys, serial);
+  int64_t removed = 0;
+  std::vector<Key> stripe_keys;
+  const EpochGuard guard(store_.epochs());
+  for (int s = 0; s < kStripes; ++s) {
+    if (partition->stripe(s).empty()) continue;
+    stripe_keys.clear();
+    for (const KeyAt& entry : partition->stripe(s)) stripe_keys.push_back(entry.key);
+    std::lock_guard<std::mutex> lock(store_.stripes().of(s));
+    removed += static_cast<int64_t>(store_.Remove(stripe_keys));
+  }
+  removes_.fetch_add(removed, std::memory_order_relaxed);
+  return removed;
+}
+
+}  // namespace ev

@@ -1,0 +1,133 @@
+#include "ev_tf/env/env.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <cstring>
+#include <numeric>
+
+#include "ev_tf/env/buffer_pool.h"
+#include "tests/support/status_matchers.h"
+#include "tests/support/temp_dir.h"
+
+namespace ev {
+namespace {
+
+using ::testing::HasSubstr;
+
+// The operating system's Env with each way to read, direct and not.
+class EnvReads : public ::testing::TestWithParam<std::tuple<bool, bool>> {
+ protected:
+  EnvReads() : pool_(NewPreadPoolEnv()) {}
+  Env& env() { return std::get<0>(GetParam()) ? *pool_ : Env::Default(); }
+
+  void SetUp() override {
+    OpenOptions how;
+    how.create = true;
+    how.direct = std::get<1>(GetParam());
+    EV_ASSERT_OK(env().Open(dir_ / "file", how, &file_));
+    AlignedBytes bytes = NewAlignedBytes(kBytes);
+    for (size_t i = 0; i < kBytes; ++i) bytes.get()[i] = static_cast<std::byte>(i / 512 + i);
+    EV_ASSERT_OK(file_->WriteAt(0, {bytes.get(), kBytes}));
+    EV_ASSERT_OK(file_->Sync());
+  }
+
+  static constexpr size_t kBytes = 1 << 20;
+  test::TempDir dir_;
+  std::unique_ptr<Env> pool_;
+  std::unique_ptr<File> file_;
+};
+
+TEST_P(EnvReads, ABatchIsWhatIsInTheFile) {
+  for (const uint32_t length : {512, 1024, 4096, 65536}) {
+    std::vector<ReadRequest> requests;
+    for (uint64_t at = 0; at + length <= kBytes; at += length) requests.push_back({file_.get(), at, length});
+    std::atomic<size_t> right{0};
+    ReadStats stats;
+    EV_ASSERT_OK(env().ReadBatch(
+        requests,
+        [&](size_t i, const std::byte* data) {
+          bool same = true;
+          for (size_t b = 0; b < length; ++b) {
+            const size_t at = requests[i].offset + b;
+            same = same && data[b] == static_cast<std::byte>(at / 512 + at);
+          }
+          right += same ? 1 : 0;
+          return OkStatus();
+        },
+        &stats));
+    EXPECT_EQ(right, requests.size());
+    EXPECT_EQ(stats.reads, requests.size());
+    EXPECT_EQ(stats.bytes, kBytes);
+    EXPECT_GT(stats.max_depth, 1U) << env().read_backend();
+  }
+}
+
+TEST_P(EnvReads, AReadPastTheEndIsAnErrorWithItsPlace) {
+  std::vector<ReadRequest> requests;
+  for (int i = 0; i < 300; ++i) requests.push_back({file_.get(), static_cast<uint64_t>(i) * 512, 512});
+  requests[200].offset = kBytes + 4096;
+  ReadStats stats;
+  const Status status = env().ReadBatch(
+      requests, [](size_t, const std::byte*) { return OkStatus(); }, &stats);
+  EXPECT_EQ(status.code(), StatusCode::kIoError);
+  EXPECT_THAT(status.message(), HasSubstr("file @ 1052672: read: expected 512 bytes, found 0"));
+}
+
+TEST_P(EnvReads, AnErrorOfTheReceiverEndsTheBatch) {
+  std::vector<ReadRequest> requests(1000, ReadRequest{file_.get(), 0, 512});
+  ReadStats stats;
+  const Status status = env().ReadBatch(
+      requests, [](size_t i, const std::byte*) { return i == 100 ? Corruption("row") : OkStatus(); }, &stats);
+  EXPECT_EQ(status.code(), StatusCode::kCorruption);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, EnvReads, ::testing::Combine(::testing::Bool(), ::testing::Bool()));
+
+TEST(Env, ErrorsHaveTheirKind) {
+  Env& env = Env::Default();
+  test::TempDir dir;
+  std::unique_ptr<File> file;
+  EXPECT_EQ(env.Open(dir / "none", {}, &file).code(), StatusCode::kNotFound);
+  EXPECT_EQ(env.Unlink(dir / "none").code(), StatusCode::kNotFound);
+  std::vector<std::string> names;
+  EXPECT_EQ(env.List(dir / "none", &names).code(), StatusCode::kNotFound);
+  OpenOptions how;
+  how.create = true;
+  EV_ASSERT_OK(env.Open(dir / "b", how, &file));
+  EV_ASSERT_OK(env.Open(dir / "a", how, &file));
+  EXPECT_EQ(env.CreateDirectories(dir / "a").code(), StatusCode::kIoError);
+  EV_ASSERT_OK(env.Rename(dir / "b", dir / "c"));
+  EV_ASSERT_OK(env.SyncDirectory(dir.path()));
+  EV_ASSERT_OK(env.List(dir.path(), &names));
+  EXPECT_EQ(names, (std::vector<std::string>{"a", "c"}));
+}
+
+TEST(Env, ALockIsForOne) {
+  test::TempDir dir;
+  std::unique_ptr<FileLock> lock;
+  std::unique_ptr<FileLock> second;
+  EV_ASSERT_OK(Env::Default().Lock(dir / "LOCK", &lock));
+  EXPECT_EQ(Env::Default().Lock(dir / "LOCK", &second).code(), StatusCode::kUnavailable);
+  lock.reset();
+  EV_ASSERT_OK(Env::Default().Lock(dir / "LOCK", &second));
+}
+
+TEST(Env, AFullDiskIsOutOfSpace) {
+  test::SmallDisk disk(1 << 20);
+  if (!disk.mounted()) GTEST_SKIP() << "no small disk: " << disk.why();
+  OpenOptions how;
+  how.create = true;
+  how.direct = true;
+  std::unique_ptr<File> file;
+  EV_ASSERT_OK(Env::Default().Open(disk.path() + "/file", how, &file));
+  const AlignedBytes bytes = NewAlignedBytes(2 << 20);
+  std::memset(bytes.get(), 1, 2 << 20);
+  const Status status = file->WriteAt(0, {bytes.get(), 2 << 20});
+  EXPECT_EQ(status.code(), StatusCode::kOutOfSpace) << status.ToString();
+  EXPECT_EQ(file->Allocate(0, 8 << 20).code(), StatusCode::kOutOfSpace);
+}
+
+}  // namespace
+}  // namespace ev

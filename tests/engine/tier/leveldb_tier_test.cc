@@ -1,0 +1,461 @@
+// What only the LevelDB tier has: its bytes, opening again, LevelDB's failures.
+#include "ev_tf/tier/leveldb/leveldb_tier.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <leveldb/db.h>
+#include <leveldb/write_batch.h>
+
+#include <algorithm>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "tests/support/temp_dir.h"
+
+namespace ev {
+namespace {
+
+using ::testing::HasSubstr;
+namespace fs = std::filesystem;
+
+constexpr size_t kRowBytes = 64;
+
+using Rows = std::map<std::pair<Key, Position>, std::vector<std::byte>>;
+
+class LevelDbTierTest : public ::testing::Test {
+ protected:
+  LevelDbTierTest() {
+    options_.path = dir_ / "table";
+    options_.row_bytes = kRowBytes;
+  }
+
+  Status Open() {
+    tier_.reset();
+    return LevelDbTier::Open(options_, &tier_);
+  }
+  // Puts keys first, first + 1, ..., each with rows of `fill`.
+  Status Put(Key first, size_t n, int fill, std::vector<Position>* positions = nullptr) {
+    std::vector<Key> keys(n);
+    for (size_t i = 0; i < n; ++i) keys[i] = first + static_cast<Key>(i);
+    const std::vector<std::byte> rows(n * options_.row_bytes, static_cast<std::byte>(fill));
+    std::vector<Position> given(n);
+    EV_RETURN_IF_ERROR(tier_->Put(keys, rows, given));
+    for (size_t i = 0; i < n; ++i) put_[{keys[i], given[i]}].assign(options_.row_bytes, static_cast<std::byte>(fill));
+    if (positions != nullptr) *positions = given;
+    return OkStatus();
+  }
+  void Remove(Key key, Position position) {
+    tier_->Remove({&key, 1}, {&position, 1});
+    put_.erase({key, position});
+  }
+  Status Get(Key key, Position position, std::vector<std::byte>* row) {
+    row->resize(options_.row_bytes);
+    return tier_->Get({&key, 1}, {&position, 1}, *row);
+  }
+  static Rows Scan(const LevelDbTier& tier) {
+    Rows rows;
+    const Status status = tier.Scan([&](Key key, Position position, Span<const std::byte> row) {
+      rows[{key, position}].assign(row.begin(), row.end());
+    });
+    EXPECT_TRUE(status.ok()) << status.ToString();
+    return rows;
+  }
+  std::vector<std::string> Files(const std::string& extension) const {
+    std::vector<std::string> files;
+    for (const auto& entry : fs::directory_iterator(options_.path)) {
+      if (entry.path().extension() == extension) files.push_back(entry.path().string());
+    }
+    std::sort(files.begin(), files.end());
+    return files;
+  }
+
+  test::TempDir dir_;
+  LevelDbOptions options_;
+  Rows put_;  // what should be there
+  std::unique_ptr<LevelDbTier> tier_;
+};
+
+TEST_F(LevelDbTierTest, ByteOrderIsTheOrderOfNumbers) {
+  const std::vector<Key> keys = {INT64_MIN, INT64_MIN + 1, -65536, -256, -255, -1, 0, 1, 255, 256, 65536, INT64_MAX};
+  std::string last(1, '\0');  // the format key is before all of them
+  for (const Key key : keys) {
+    for (const Position position : {Position{0}, Position{255}, Position{256}, kMaxPosition}) {
+      char bytes[leveldb_format::kRowKeyBytes];
+      leveldb_format::EncodeRowKey(key, position, bytes);
+      const std::string row_key(bytes, sizeof(bytes));
+      EXPECT_LT(last, row_key) << key;
+      EXPECT_EQ(leveldb_format::DecodeKey(bytes), key);
+      EXPECT_EQ(leveldb_format::DecodePosition(bytes), position);
+      last = row_key;
+    }
+  }
+}
+
+TEST_F(LevelDbTierTest, TheExampleOfTheFormatPage) {
+  options_.row_bytes = 16;
+  options_.first_position = 7;
+  ASSERT_TRUE(Open().ok());
+  const Key key = 5;
+  const float row[] = {1, 2, 3, 4};
+  Position position = 0;
+  ASSERT_TRUE(tier_->Put({&key, 1}, {reinterpret_cast<const std::byte*>(row), sizeof(row)}, {&position, 1}).ok());
+  tier_.reset();
+  leveldb::DB* raw = nullptr;
+  ASSERT_TRUE(leveldb::DB::Open(leveldb::Options(), options_.path, &raw).ok());
+  const std::unique_ptr<leveldb::DB> db(raw);
+  const auto hex = [](const leveldb::Slice& bytes) {
+    std::string text;
+    for (size_t i = 0; i < bytes.size(); ++i) {
+      constexpr char kDigits[] = "0123456789abcdef";
+      text += kDigits[static_cast<uint8_t>(bytes[i]) >> 4];
+      text += kDigits[static_cast<uint8_t>(bytes[i]) & 15];
+    }
+    return text;
+  };
+  std::vector<std::string> entries;
+  const std::unique_ptr<leveldb::Iterator> it(db->NewIterator(leveldb::ReadOptions()));
+  for (it->SeekToFirst(); it->Valid(); it->Next()) entries.push_back(hex(it->key()) + " " + hex(it->value()));
+  EXPECT_THAT(entries, ::testing::ElementsAre("00 65765f6c646274000100000010000000",
+                                              "800000000000000500000007 0000803f000000400000404000008040"));
+}
+
+TEST_F(LevelDbTierTest, RowsAreThereWhenItIsOpenedAgain) {
+  ASSERT_TRUE(Open().ok());
+  std::vector<Position> first;
+  ASSERT_TRUE(Put(-50, 100, 1, &first).ok());
+  ASSERT_TRUE(Put(-10, 20, 2).ok());
+  Remove(-50, first[0]);
+  ASSERT_TRUE(Open().ok());
+  EXPECT_EQ(tier_->size(), 119u);
+  EXPECT_EQ(Scan(*tier_), put_);
+  // New positions are not the old ones.
+  ASSERT_TRUE(Put(-50, 100, 3).ok());
+  EXPECT_EQ(tier_->size(), 219u);
+  EXPECT_EQ(Scan(*tier_), put_);
+}
+
+TEST_F(LevelDbTierTest, OldRowsAreDroppedOnRequest) {
+  ASSERT_TRUE(Open().ok());
+  ASSERT_TRUE(Put(0, 100, 1).ok());
+  options_.old_rows = OldRows::kDrop;
+  options_.row_bytes = 128;  // rows of another size are no hindrance then
+  ASSERT_TRUE(Open().ok());
+  EXPECT_EQ(tier_->size(), 0u);
+  put_.clear();
+  ASSERT_TRUE(Put(0, 10, 2).ok());
+  EXPECT_EQ(Scan(*tier_), put_);
+}
+
+TEST_F(LevelDbTierTest, WhatWasFlushedIsInFilesWithoutTheLog) {
+  ASSERT_TRUE(Open().ok());
+  ASSERT_TRUE(Put(0, 1000, 1).ok());
+  ASSERT_TRUE(tier_->Flush().ok());
+  // A power cut that takes every log: what is left of the directory, opened elsewhere.
+  const std::string after = dir_ / "after";
+  fs::create_directory(after);
+  for (const auto& entry : fs::directory_iterator(options_.path)) {
+    if (entry.path().extension() != ".log") fs::copy(entry.path(), after);
+  }
+  LevelDbOptions options = options_;
+  options.path = after;
+  std::unique_ptr<LevelDbTier> tier;
+  const Status status = LevelDbTier::Open(options, &tier);
+  ASSERT_TRUE(status.ok()) << status.ToString();
+  EXPECT_EQ(Scan(*tier), put_);
+}
+
+TEST_F(LevelDbTierTest, ATornLogLosesItsEndAlone) {
+  ASSERT_TRUE(Open().ok());
+  ASSERT_TRUE(Put(0, 100, 1).ok());
+  ASSERT_TRUE(tier_->Flush().ok());
+  const Rows flushed = put_;
+  ASSERT_TRUE(Put(1000, 100, 2).ok());
+  tier_.reset();
+  const auto logs = Files(".log");
+  ASSERT_FALSE(logs.empty());  // LevelDB may not have come to delete older ones
+  fs::resize_file(logs.back(), fs::file_size(logs.back()) / 2);
+  ASSERT_TRUE(Open().ok());
+  EXPECT_EQ(Scan(*tier_), flushed);
+}
+
+TEST_F(LevelDbTierTest, APutLargerThanOneWriteIsOnePut) {
+  options_.row_bytes = 1 << 20;
+  ASSERT_TRUE(Open().ok());
+  ASSERT_TRUE(Put(0, 70, 1).ok());
+  EXPECT_EQ(tier_->size(), 70u);
+  EXPECT_EQ(Scan(*tier_), put_);
+}
+
+TEST_F(LevelDbTierTest, PositionsStartAgainAndMissTheOnesInUse) {
+  options_.first_position = kMaxPosition;
+  ASSERT_TRUE(Open().ok());
+  std::vector<Position> positions;
+  ASSERT_TRUE(Put(9, 1, 1, &positions).ok());
+  EXPECT_EQ(positions[0], kMaxPosition);
+  ASSERT_TRUE(Put(5, 1, 2, &positions).ok());
+  EXPECT_EQ(positions[0], 0u);
+  ASSERT_TRUE(Open().ok());  // starts behind the highest again: at 0
+  ASSERT_TRUE(Put(5, 2, 3, &positions).ok());
+  EXPECT_EQ(positions[0], 1u);  // 0 is the other copy's
+  EXPECT_EQ(positions[1], 2u);
+  EXPECT_EQ(Scan(*tier_), put_);
+}
+
+TEST_F(LevelDbTierTest, AMissingRowIsNotFound) {
+  ASSERT_TRUE(Open().ok());
+  std::vector<Position> positions;
+  ASSERT_TRUE(Put(1, 1, 1, &positions).ok());
+  std::vector<std::byte> row;
+  Status status = Get(2, positions[0], &row);
+  EXPECT_EQ(status.code(), StatusCode::kNotFound);
+  EXPECT_THAT(status.message(), HasSubstr("key 2"));
+  status = Get(1, positions[0] + 1, &row);
+  EXPECT_EQ(status.code(), StatusCode::kNotFound);
+}
+
+TEST_F(LevelDbTierTest, ADatabaseThatIsOpenIsUnavailable) {
+  ASSERT_TRUE(Open().ok());
+  std::unique_ptr<LevelDbTier> second;
+  const Status status = LevelDbTier::Open(options_, &second);
+  EXPECT_EQ(status.code(), StatusCode::kUnavailable) << status.ToString();
+  EXPECT_THAT(status.message(), HasSubstr(options_.path));
+  EXPECT_EQ(second, nullptr);
+}
+
+TEST_F(LevelDbTierTest, RowsOfAnotherSizeAreRefused) {
+  ASSERT_TRUE(Open().ok());
+  ASSERT_TRUE(Put(0, 3, 1).ok());
+  options_.row_bytes = 128;
+  const Status status = Open();
+  EXPECT_EQ(status.code(), StatusCode::kInvalidArgument);
+  EXPECT_THAT(status.message(), HasSubstr("expected 128, found rows of 64 bytes"));
+  options_.row_bytes = 64;
+  ASSERT_TRUE(Open().ok());
+  EXPECT_EQ(Scan(*tier_), put_);
+}
+
+TEST_F(LevelDbTierTest, AForeignDatabaseIsRefusedAndLeftAlone) {
+  leveldb::Options create;
+  create.create_if_missing = true;
+  leveldb::DB* raw = nullptr;
+  ASSERT_TRUE(leveldb::DB::Open(create, options_.path, &raw).ok());
+  ASSERT_TRUE(raw->Put(leveldb::WriteOptions(), "somebody's", "data").ok());
+  delete raw;
+  for (const OldRows old_rows : {OldRows::kKeep, OldRows::kDrop}) {
+    options_.old_rows = old_rows;
+    const Status status = Open();
+    EXPECT_EQ(status.code(), StatusCode::kInvalidArgument) << status.ToString();
+    EXPECT_THAT(status.message(), HasSubstr("format key"));
+  }
+  ASSERT_TRUE(leveldb::DB::Open(leveldb::Options(), options_.path, &raw).ok());
+  std::string value;
+  EXPECT_TRUE(raw->Get(leveldb::ReadOptions(), "somebody's", &value).ok());
+  delete raw;
+}
+
+TEST_F(LevelDbTierTest, ANewerFormatIsRefusedByName) {
+  ASSERT_TRUE(Open().ok());
+  tier_.reset();
+  leveldb::DB* raw = nullptr;
+  ASSERT_TRUE(leveldb::DB::Open(leveldb::Options(), options_.path, &raw).ok());
+  const leveldb::Slice format_key(leveldb_format::kFormatKey, leveldb_format::kFormatKeyBytes);
+  std::string format;
+  ASSERT_TRUE(raw->Get(leveldb::ReadOptions(), format_key, &format).ok());
+  format[8] = 2;
+  ASSERT_TRUE(raw->Put(leveldb::WriteOptions(), format_key, format).ok());
+  delete raw;
+  const Status status = Open();
+  EXPECT_EQ(status.code(), StatusCode::kInvalidArgument);
+  EXPECT_THAT(status.message(), HasSubstr("format version: expected 1, found 2"));
+}
+
+TEST_F(LevelDbTierTest, PathsThatWillNotDo) {
+  options_.path = dir_ / "missing/table";
+  Status status = Open();
+  EXPECT_EQ(status.code(), StatusCode::kIoError) << status.ToString();
+  EXPECT_THAT(status.message(), HasSubstr(options_.path));
+
+  options_.path = dir_ / "file";
+  std::ofstream(options_.path) << "no directory";
+  status = Open();
+  EXPECT_EQ(status.code(), StatusCode::kIoError) << status.ToString();
+  EXPECT_THAT(status.message(), HasSubstr(options_.path));
+
+  options_.path = "";
+  EXPECT_EQ(Open().code(), StatusCode::kInvalidArgument);
+  options_.path = dir_ / "table";
+  options_.row_bytes = 0;
+  EXPECT_EQ(Open().code(), StatusCode::kInvalidArgument);
+}
+
+TEST_F(LevelDbTierTest, AReadOnlyDirectoryIsAnIoError) {
+  fs::permissions(dir_.path(), fs::perms::owner_read | fs::perms::owner_exec | fs::perms::others_exec);
+  const test::AsNobody nobody;
+  const Status status = Open();
+  EXPECT_EQ(status.code(), StatusCode::kIoError) << status.ToString();
+  EXPECT_THAT(status.message(), HasSubstr(options_.path));
+}
+
+TEST_F(LevelDbTierTest, ADamagedDatabaseDoesNotOpen) {
+  ASSERT_TRUE(Open().ok());
+  ASSERT_TRUE(Put(0, 1000, 1).ok());
+  ASSERT_TRUE(tier_->Flush().ok());
+  tier_.reset();
+  const std::string whole = dir_ / "whole";
+  fs::copy(options_.path, whole);
+  const auto damage = [&](const char* what, const std::function<void()>& change, StatusCode expected) {
+    SCOPED_TRACE(what);
+    fs::remove_all(options_.path);
+    fs::copy(whole, options_.path);
+    change();
+    const Status status = Open();
+    EXPECT_EQ(status.code(), expected) << status.ToString();
+    EXPECT_THAT(status.message(), HasSubstr(options_.path));
+  };
+  damage(
+      "CURRENT holds rubbish", [&] { std::ofstream(options_.path + "/CURRENT") << "rubbish"; },
+      StatusCode::kCorruption);
+  damage(
+      "a table is gone", [&] { fs::remove(Files(".ldb").at(0)); }, StatusCode::kCorruption);
+  damage(
+      "a table is cut", [&] { fs::resize_file(Files(".ldb").at(0), 1000); }, StatusCode::kIoError);
+  damage(
+      "a bit of a row is flipped",
+      [&] {
+        std::fstream file(Files(".ldb").at(0), std::ios::in | std::ios::out | std::ios::binary);
+        file.seekp(200);
+        file.put('\x77');
+      },
+      StatusCode::kCorruption);
+}
+
+TEST_F(LevelDbTierTest, ADirectoryRemovedUnderARunningTierIsAnErrorOfTheNextFlush) {
+  ASSERT_TRUE(Open().ok());
+  std::vector<Position> positions;
+  ASSERT_TRUE(Put(0, 1000, 1, &positions).ok());
+  ASSERT_TRUE(tier_->Flush().ok());
+  std::vector<std::byte> row;
+  EXPECT_TRUE(Get(7, positions[7], &row).ok());
+  // LevelDB deletes files of its own meanwhile: what is gone already is no error.
+  std::error_code gone;
+  do {
+    fs::remove_all(options_.path, gone);
+  } while (fs::exists(options_.path));
+  EXPECT_TRUE(Get(8, positions[8], &row).ok());  // the file is open
+  const Status put = Put(5000, 10, 1);
+  if (!put.ok()) {
+    EXPECT_EQ(put.code(), StatusCode::kIoError) << put.ToString();
+  }
+  const Status status = tier_->Flush();
+  EXPECT_EQ(status.code(), StatusCode::kIoError) << status.ToString();
+  EXPECT_THAT(status.message(), HasSubstr(options_.path));
+}
+
+TEST_F(LevelDbTierTest, AFlippedBitUnderARunningTierIsCorruptionAndNoOtherRowIsLost) {
+  ASSERT_TRUE(Open().ok());
+  std::vector<Position> positions;
+  ASSERT_TRUE(Put(0, 1000, 1, &positions).ok());
+  ASSERT_TRUE(tier_->Flush().ok());
+  {
+    std::fstream file(Files(".ldb").at(0), std::ios::in | std::ios::out | std::ios::binary);
+    file.seekp(200);
+    file.put('\x77');
+  }
+  std::vector<std::byte> row;
+  const Status status = Get(1, positions[1], &row);
+  EXPECT_EQ(status.code(), StatusCode::kCorruption) << status.ToString();
+  EXPECT_THAT(status.message(), HasSubstr("key 1 "));
+  EXPECT_TRUE(Get(999, positions[999], &row).ok());
+  EXPECT_EQ(row, (put_[{999, positions[999]}]));
+}
+
+TEST_F(LevelDbTierTest, AFullDiskLosesNothingAndADiskWithRoomGoesOn) {
+  test::SmallDisk disk(size_t{24} << 20);
+  if (!disk.mounted()) GTEST_SKIP() << "no small disk to fill: mount says " << disk.why();
+  options_.path = disk.path() + "/table";
+  options_.row_bytes = 4096;
+  ASSERT_TRUE(Open().ok());
+  Status status;
+  Key next = 0;
+  for (; status.ok() && next < 100000; next += 256) status = Put(next, 256, 1);
+  ASSERT_EQ(status.code(), StatusCode::kOutOfSpace) << status.ToString();
+  EXPECT_THAT(status.message(), HasSubstr(options_.path));
+  EXPECT_EQ(tier_->size(), put_.size());
+  const auto first = put_.begin()->first;
+  Remove(first.first, first.second);  // cannot be written, or can: it is gone from the count
+  EXPECT_EQ(tier_->size(), put_.size());
+  std::vector<std::byte> row;
+  for (const auto& [where, bytes] : put_) {
+    ASSERT_TRUE(Get(where.first, where.second, &row).ok());
+    ASSERT_EQ(row, bytes);
+  }
+  EXPECT_EQ(Put(next, 256, 1).code(), StatusCode::kOutOfSpace);  // it says so again
+
+  ASSERT_TRUE(disk.Resize(size_t{256} << 20));
+  ASSERT_TRUE(Open().ok());
+  for (const auto& [where, bytes] : put_) {
+    ASSERT_TRUE(Get(where.first, where.second, &row).ok());
+    ASSERT_EQ(row, bytes);
+  }
+  EXPECT_TRUE(Put(next, 256, 2).ok());
+  EXPECT_TRUE(tier_->Flush().ok());
+  tier_.reset();
+}
+
+TEST_F(LevelDbTierTest, ARemoveThatCouldNotBeWrittenIsWrittenLater) {
+  test::SmallDisk disk(size_t{4} << 20);
+  if (!disk.mounted()) GTEST_SKIP() << "no small disk to fill: mount says " << disk.why();
+  options_.path = disk.path() + "/table";
+  options_.row_bytes = 4096;
+  ASSERT_TRUE(Open().ok());
+  Status status;
+  for (Key next = 0; status.ok() && next < 10000; next += 16) status = Put(next, 16, 1);  // all in the log
+  ASSERT_EQ(status.code(), StatusCode::kOutOfSpace) << status.ToString();
+  ASSERT_TRUE(disk.Resize(size_t{64} << 20));
+  // The failed rows are still to be removed: that comes first now, in a new log.
+  ASSERT_TRUE(Put(-100, 16, 2).ok());
+  const auto first = put_.begin()->first;
+  Remove(first.first, first.second);
+  EXPECT_EQ(tier_->size(), put_.size());
+  EXPECT_EQ(Scan(*tier_), put_);
+  ASSERT_TRUE(Open().ok());  // no torn log in the way
+  EXPECT_EQ(tier_->size(), put_.size());
+  EXPECT_EQ(Scan(*tier_), put_);
+  tier_.reset();
+}
+
+TEST_F(LevelDbTierTest, TiersShareTheCacheAndTheWriteBuffers) {
+  std::vector<std::unique_ptr<WriteBufferGrant>> grants;
+  size_t total = 0;
+  for (int i = 0; i < 1000; ++i) {
+    grants.push_back(std::make_unique<WriteBufferGrant>());
+    total += grants.back()->bytes();
+  }
+  EXPECT_EQ(grants.front()->bytes(), WriteBufferGrant::kMaxBytes);
+  EXPECT_EQ(grants.back()->bytes(), WriteBufferGrant::kMinBytes);
+  EXPECT_LE(total, WriteBufferGrant::kProcessBytes + 1000 * WriteBufferGrant::kMinBytes);
+  grants.clear();
+  EXPECT_EQ(WriteBufferGrant().bytes(), WriteBufferGrant::kMaxBytes);
+}
+
+TEST_F(LevelDbTierTest, LevelDbsOwnSettingsHoldTheSameRows) {
+  options_.tuning = LevelDbTuning::LevelDbDefaults();
+  ASSERT_TRUE(Open().ok());
+  ASSERT_TRUE(Put(0, 1000, 1).ok());
+  ASSERT_TRUE(tier_->Flush().ok());
+  EXPECT_EQ(Scan(*tier_), put_);
+  options_.tuning = LevelDbTuning();
+  ASSERT_TRUE(Open().ok());  // compressed tables without filters are read all the same
+  EXPECT_EQ(Scan(*tier_), put_);
+  EXPECT_GT(tier_->bytes(), 0u);
+}
+
+}  // namespace
+}  // namespace ev
