@@ -17,8 +17,8 @@ constexpr size_t kBytesPerTask = 256 << 10;
 constexpr size_t kHeadroomShare = 64;
 
 int TasksFor(size_t keys, size_t row_bytes, const Executor& executor) {
-  return static_cast<int>(std::clamp<size_t>(keys * row_bytes / kBytesPerTask, 1,
-                                             static_cast<size_t>(executor.parallelism())));
+  return static_cast<int>(
+      std::clamp<size_t>(keys * row_bytes / kBytesPerTask, 1, static_cast<size_t>(executor.parallelism())));
 }
 
 // The first failure of threads that work on one call.
@@ -143,8 +143,7 @@ Status EmbeddingVariable::Impl::CheckSlots(Span<const SlotSpec> slots, bool* mis
   return OkStatus();
 }
 
-Status EmbeddingVariable::Impl::LockWithSlots(Span<const SlotSpec> slots,
-                                              std::shared_lock<FairSharedMutex>* layout) {
+Status EmbeddingVariable::Impl::LockWithSlots(Span<const SlotSpec> slots, std::shared_lock<FairSharedMutex>* layout) {
   bool missing = false;
   *layout = std::shared_lock<FairSharedMutex>(layout_mu_);
   EV_RETURN_IF_ERROR(CheckSlots(slots, &missing));
@@ -184,8 +183,14 @@ Status EmbeddingVariable::Impl::Apply(const UpdateRule& rule, Span<const SlotSpe
   }
   std::shared_lock<FairSharedMutex> layout;
   EV_RETURN_IF_ERROR(LockWithSlots(slots, &layout));
-  UpdateStep step{&rule, {}, grads.data(), options_.record_frequency, options_.record_version,
-                  global_step < 0 ? 0 : static_cast<uint32_t>(global_step + 1), nullptr, store_.NextTick()};
+  UpdateStep step{&rule,
+                  {},
+                  grads.data(),
+                  options_.record_frequency,
+                  options_.record_version,
+                  global_step < 0 ? 0 : static_cast<uint32_t>(global_step + 1),
+                  nullptr,
+                  store_.NextTick()};
   for (size_t i = 0; i < slots.size(); ++i) {
     step.slot_offsets[i] = store_.layout().slot_offset(store_.layout().FindSlot(slots[i].name));
   }
@@ -318,8 +323,7 @@ std::vector<Key> EmbeddingVariable::Keys() const { return impl_->Keys(); }
 Status EmbeddingVariable::ReadRows(Span<const Key> keys, const RowBatch& out, Span<bool> found) const {
   return impl_->ReadRows(keys, out, found);
 }
-Status EmbeddingVariable::WriteRows(Span<const Key> keys, Span<const SlotSpec> slot_specs,
-                                    const ConstRowBatch& rows) {
+Status EmbeddingVariable::WriteRows(Span<const Key> keys, Span<const SlotSpec> slot_specs, const ConstRowBatch& rows) {
   return impl_->WriteRows(keys, slot_specs, rows);
 }
 int64_t EmbeddingVariable::Remove(Span<const Key> keys) { return impl_->Remove(keys); }

@@ -1,51 +1,32 @@
 #include "ev_tf/variable/storage_type.h"
 
-#include <unistd.h>
-
-#include <atomic>
 #include <cstdlib>
-#include <filesystem>
-#include <system_error>
 #include <utility>
 
 #include "ev_tf/tier/ssd_log/ssd_log_tier.h"
 #include "ev_tf/tier/tier_factory.h"
+#include "ev_tf/variable/scratch_directory.h"
 
 namespace ev {
 namespace {
 
-namespace fs = std::filesystem;
-
-// A directory for one tier, of this process alone.
-Status MakeTierDirectory(const std::string& path, std::string* directory) {
-  static std::atomic<int> made{0};
-  const fs::path own = fs::path(path) / ("ev_" + std::to_string(getpid()) + "_" + std::to_string(made.fetch_add(1)));
-  std::error_code error;
-  fs::remove_all(own, error);  // of a process that had this number before and was killed
-  fs::create_directories(own, error);
-  if (error) return InvalidArgument("storage_path: " + own.string() + " cannot be made: " + error.message());
-  *directory = own.string();
-  return OkStatus();
-}
-
 // The tier, which takes its directory with it.
-std::shared_ptr<Tier> OwnDirectory(std::unique_ptr<Tier> tier, std::string directory) {
-  return std::shared_ptr<Tier>(tier.release(), [directory = std::move(directory)](Tier* owned) {
-    delete owned;
-    std::error_code ignored;  // nothing depends on it any more
-    fs::remove_all(directory, ignored);
-  });
+std::shared_ptr<Tier> OwnDirectory(std::unique_ptr<Tier> tier, std::unique_ptr<ScratchDirectory> directory) {
+  const std::shared_ptr<ScratchDirectory> kept = std::move(directory);
+  return std::shared_ptr<Tier>(tier.release(), [kept](Tier* owned) { delete owned; });
 }
 
 Status OpenSsdLog(const SsdLogOptions& common, const std::string& path, size_t record_bytes, Relocator* relocator,
                   std::shared_ptr<Tier>* out) {
   SsdLogOptions options = common;
-  EV_RETURN_IF_ERROR(MakeTierDirectory(path, &options.path));
+  std::unique_ptr<ScratchDirectory> directory;
+  EV_RETURN_IF_ERROR(ScratchDirectory::Make(path, &directory));
+  options.path = directory->path();
   options.row_bytes = record_bytes;
   options.relocator = relocator;
   std::unique_ptr<SsdLogTier> tier;
   EV_RETURN_IF_ERROR(SsdLogTier::Open(options, &tier));
-  *out = OwnDirectory(std::move(tier), options.path);
+  *out = OwnDirectory(std::move(tier), std::move(directory));
   return OkStatus();
 }
 
@@ -53,12 +34,12 @@ Status OpenByKind(TierKind kind, const std::string& path, size_t record_bytes, s
   TierOptions options;
   options.kind = kind;
   options.row_bytes = record_bytes;
-  std::string directory;
-  EV_RETURN_IF_ERROR(MakeTierDirectory(path, &directory));
-  options.path = directory;
+  std::unique_ptr<ScratchDirectory> directory;
+  EV_RETURN_IF_ERROR(ScratchDirectory::Make(path, &directory));
+  options.path = directory->path();
   std::unique_ptr<Tier> tier;
   EV_RETURN_IF_ERROR(OpenTier(options, &tier));
-  *out = OwnDirectory(std::move(tier), directory);
+  *out = OwnDirectory(std::move(tier), std::move(directory));
   return OkStatus();
 }
 

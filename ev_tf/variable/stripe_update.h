@@ -20,9 +20,9 @@ struct UpdateStep {
   const float* grads;              // [keys, dim]
   bool record_frequency;
   bool record_version;
-  uint32_t version_plus1;          // 0: leave the rows' versions
-  const ColdRows* cold;            // the rows of the batch that lie below
-  uint32_t tick;                   // of this call
+  uint32_t version_plus1;  // 0: leave the rows' versions
+  const ColdRows* cold;    // the rows of the batch that lie below
+  uint32_t tick;           // of this call
 };
 
 struct UpdateCounts {

@@ -72,16 +72,16 @@ Status EmbeddingVariable::Impl::ReadRows(Span<const Key> keys, const RowBatch& o
   if (!out.versions.empty() && out.versions.size() != n) return SizeMismatch(name, "versions", n, out.versions.size());
 
   RowRefs refs;
-  return ForEachStripe(keys, [&](Span<const KeyAt> entries, size_t first, Span<const Key> stripe_keys,
-                                 const ColdRows& cold) -> Status {
-    EV_RETURN_IF_ERROR(store_.Read(stripe_keys, cold, &refs));
-    for (size_t e = 0; e < entries.size(); ++e) {
-      const size_t i = first + entries[e].position;
-      found[i] = refs.rows[e] != nullptr;
-      if (found[i]) ReadRow(refs.rows[e], refs.meta.empty() ? nullptr : refs.meta[e], i, out);
-    }
-    return OkStatus();
-  });
+  return ForEachStripe(
+      keys, [&](Span<const KeyAt> entries, size_t first, Span<const Key> stripe_keys, const ColdRows& cold) -> Status {
+        EV_RETURN_IF_ERROR(store_.Read(stripe_keys, cold, &refs));
+        for (size_t e = 0; e < entries.size(); ++e) {
+          const size_t i = first + entries[e].position;
+          found[i] = refs.rows[e] != nullptr;
+          if (found[i]) ReadRow(refs.rows[e], refs.meta.empty() ? nullptr : refs.meta[e], i, out);
+        }
+        return OkStatus();
+      });
 }
 
 Status EmbeddingVariable::Impl::WriteRows(Span<const Key> keys, Span<const SlotSpec> slot_specs,
@@ -147,11 +147,10 @@ Status EmbeddingVariable::Impl::WriteRows(Span<const Key> keys, Span<const SlotS
   for (size_t first = 0; first < n; first += kKeysPerStep) {
     const size_t step = std::min(kKeysPerStep, n - first);
     EV_RETURN_IF_ERROR(MakeRoom(step, step));
-    EV_RETURN_IF_ERROR(ForEachStripe(
-        keys.subspan(first, step),
-        [&](Span<const KeyAt> entries, size_t within, Span<const Key> stripe_keys, const ColdRows& cold) {
-          return write_stripe(entries, first + within, stripe_keys, cold);
-        }));
+    EV_RETURN_IF_ERROR(ForEachStripe(keys.subspan(first, step), [&](Span<const KeyAt> entries, size_t within,
+                                                                    Span<const Key> stripe_keys, const ColdRows& cold) {
+      return write_stripe(entries, first + within, stripe_keys, cold);
+    }));
     WakeEviction();
   }
   return OkStatus();

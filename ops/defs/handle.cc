@@ -54,8 +54,7 @@ REGISTER_OP("EvInitialize")
     .Attr("variable_name: string = ''")
     .Attr("record_frequency: bool = false")
     .Attr("record_version: bool = false")
-    .EV_STORAGE_ATTRS
-    .SetIsStateful()
+    .EV_STORAGE_ATTRS.SetIsStateful()
     .SetShapeFn([](InferenceContext* c) {
       TF_RETURN_IF_ERROR(HandleOnly(c));
       ShapeHandle unused;

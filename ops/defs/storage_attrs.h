@@ -2,8 +2,8 @@
 #pragma once
 
 // For REGISTER_OP.  A graph written without them keeps its rows in DRAM.
-#define EV_STORAGE_ATTRS                \
-  Attr("storage_type: int = 1")         \
-  .Attr("storage_path: string = ''")    \
-  .Attr("dram_bytes: int = 1073741824") \
-  .Attr("cache_strategy: int = 1")
+#define EV_STORAGE_ATTRS                    \
+  Attr("storage_type: int = 1")             \
+      .Attr("storage_path: string = ''")    \
+      .Attr("dram_bytes: int = 1073741824") \
+      .Attr("cache_strategy: int = 1")

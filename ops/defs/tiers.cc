@@ -16,11 +16,7 @@ Where the row of each key is: 0 DRAM, 1 the tier below it, -1 a key without a ro
 tiers: shape of `keys`.
 )doc");
 
-REGISTER_OP("EvFlushEvictions")
-    .Input("handle: resource")
-    .SetIsStateful()
-    .SetShapeFn(HandleOnly)
-    .Doc(R"doc(
+REGISTER_OP("EvFlushEvictions").Input("handle: resource").SetIsStateful().SetShapeFn(HandleOnly).Doc(R"doc(
 Moves rows down until DRAM holds no more than it should, and returns when they have arrived. Nothing to do without a tier
 below.
 )doc");
