@@ -127,7 +127,7 @@ class VariableModel : public testing::TestWithParam<ModelCase> {
     } else if (action == 7) {
       Write();
     } else if (action == 8 && random_.OneIn(5)) {
-      ev_->Clear();
+      EV_ASSERT_OK(ev_->Clear());
       model_.rows.clear();
     }
   }

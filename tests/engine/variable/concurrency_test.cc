@@ -172,7 +172,7 @@ TEST_F(ConcurrencyTest, ClearAndWriteRowsBesideEverything) {
       if (thread == kTrainers) {
         EV_EXPECT_OK(ev_->WriteRows(keys, {}, {values, {}, {}, {}}));
       } else {
-        ev_->Clear();
+        EV_ASSERT_OK(ev_->Clear());
       }
     }
   });

@@ -115,7 +115,9 @@ TEST_P(TieredOracle, SpilledRowsTrainToTheBit) {
       ASSERT_TRUE(spilled->FlushEvictions().ok());
       ASSERT_LE(spilled->metrics().hot_rows, hot_rows);
     }
-    if (step % 50 == 49) ASSERT_EQ(Contents(*spilled), Contents(*dense));
+    if (step % 50 == 49) {
+      ASSERT_EQ(Contents(*spilled), Contents(*dense));
+    }
   }
   ASSERT_TRUE(spilled->FlushEvictions().ok());
   EXPECT_EQ(spilled->metrics().hot_capacity, hot_rows);
@@ -148,7 +150,9 @@ TEST(TieredVariable, NoUpdateIsLostUnderConcurrentTrainingAndEviction) {
           const std::vector<float> grads(keys.size() * kDim, -1.0f);
           ASSERT_TRUE(variable->Apply(Sgd(1.0f), {}, keys, grads, step, serial).ok());
           for (const Key key : keys) ++counts[static_cast<size_t>(key)];
-          if (step % 16 == 0) ASSERT_TRUE(variable->FlushEvictions().ok());
+          if (step % 16 == 0) {
+            ASSERT_TRUE(variable->FlushEvictions().ok());
+          }
         }
       });
     }
