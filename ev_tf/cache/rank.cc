@@ -27,7 +27,8 @@ size_t BucketOf(const std::vector<uint32_t>& counts, size_t wanted, size_t* befo
 Rank Standing(CacheStrategy strategy, Rank rank, uint32_t tick) {
   if (strategy == CacheStrategy::kLru || rank == kNoRow) return rank;
   const bool just_touched = ((tick - rank) & kLfuTickMask) <= 1;
-  return just_touched ? rank | kProtected : rank;
+  const bool awaited = ((rank - tick) & kLfuTickMask) <= kPrefetchCalls;
+  return just_touched || awaited ? rank | kProtected : rank;
 }
 
 }  // namespace

@@ -5,6 +5,8 @@
 //   LFU  touches, up to 255, above 24 bits of the tick: among rows of one count the one touched longest ago goes first.
 //        Counts are halved once the tier has been touched ten times over, so that what was hot once does not stay for ever.
 //        What the last two calls touched goes last: a row that has just come up has no count yet to defend itself with.
+// A row that was brought up for a call to come has its last touch in the future, by kPrefetchCalls: until that has passed it
+// goes after all rows of the past, and its touch by that call brings it back to the present.
 // Pure: sees positions and ranks, never a key or a tier.
 //
 // Sources: recency by stamps and frequency by aged counters, in place of linked lists under a lock (700 ns a touch there,
@@ -32,6 +34,9 @@ constexpr Rank TouchedRank(CacheStrategy strategy, Rank old, uint32_t tick) {
   const Rank count = old >> kLfuCountShift;
   return ((count < kLfuMaxCount ? count + 1 : count) << kLfuCountShift) | (tick & kLfuTickMask);
 }
+
+// Calls for which a row waits that was brought up ahead of its own: some twenty steps of lookup, update and prefetch.
+inline constexpr uint32_t kPrefetchCalls = 64;
 
 struct Victim {
   uint32_t position;

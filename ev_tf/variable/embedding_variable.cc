@@ -49,12 +49,13 @@ Status EmbeddingVariable::Impl::LookupPart(Span<const Key> keys, uint32_t tick, 
   return cold.empty() ? OkStatus() : store_.Promote(cold, room, tick);
 }
 
-Status EmbeddingVariable::Impl::Lookup(Span<const Key> keys, Span<float> rows, Executor& executor) const {
+Status EmbeddingVariable::Impl::Lookup(Span<const Key> keys, Span<float> rows, uint32_t calls_ahead,
+                                       Executor& executor) const {
   const auto dim = static_cast<size_t>(options_.dim);
   if (rows.size() != keys.size() * dim) return SizeMismatch(options_.name, "rows", keys.size() * dim, rows.size());
   std::shared_lock<FairSharedMutex> layout(layout_mu_);
   const int tasks = TasksFor(keys.size(), dim * sizeof(float), executor);
-  const uint32_t tick = store_.NextTick();
+  const uint32_t tick = store_.NextTick() + calls_ahead;
   // Lookups may exceed the budget by one batch, as updates may, and never wait for room.
   const size_t hot = store_.tiered() ? store_.hot_rows() : 0;
   const size_t bound = store_.hot_capacity() + keys.size();
@@ -113,6 +114,16 @@ Status EmbeddingVariable::Impl::FlushEvictions() {
   if (!store_.tiered()) return OkStatus();
   EV_RETURN_IF_ERROR(MakeRoom(0, 0));
   return store_.Demote(store_.hot_capacity());
+}
+
+Status EmbeddingVariable::Impl::Prefetch(Span<const Key> keys, Executor& executor) {
+  if (!store_.tiered()) return OkStatus();
+  {
+    std::shared_lock<FairSharedMutex> layout(layout_mu_);
+    EV_RETURN_IF_ERROR(MakeRoom(keys.size(), keys.size()));
+  }
+  std::vector<float> unwanted(keys.size() * static_cast<size_t>(options_.dim));
+  return Lookup(keys, unwanted, kPrefetchCalls, executor);
 }
 
 Status EmbeddingVariable::Impl::LookupTier(Span<const Key> keys, Span<int32_t> tiers) const {
@@ -313,7 +324,7 @@ std::vector<SlotSpec> EmbeddingVariable::slots() const { return impl_->slots(); 
 VariableMetrics EmbeddingVariable::metrics() const { return impl_->metrics(); }
 Span<const float> EmbeddingVariable::default_rows() const { return impl_->defaults_.all(); }
 Status EmbeddingVariable::Lookup(Span<const Key> keys, Span<float> rows, Executor& executor) const {
-  return impl_->Lookup(keys, rows, executor);
+  return impl_->Lookup(keys, rows, 0, executor);
 }
 Status EmbeddingVariable::Apply(const UpdateRule& rule, Span<const SlotSpec> slots, Span<const Key> keys,
                                 Span<const float> grads, int64_t global_step, Executor& executor) {
@@ -333,8 +344,7 @@ Status EmbeddingVariable::LookupTier(Span<const Key> keys, Span<int32_t> tiers) 
 }
 Status EmbeddingVariable::FlushEvictions() { return impl_->FlushEvictions(); }
 Status EmbeddingVariable::Prefetch(Span<const Key> keys, Executor& executor) const {
-  std::vector<float> unwanted(keys.size() * static_cast<size_t>(dim()));
-  return impl_->Lookup(keys, unwanted, executor);
+  return impl_->Prefetch(keys, executor);
 }
 
 }  // namespace ev

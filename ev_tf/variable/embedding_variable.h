@@ -128,7 +128,8 @@ class EmbeddingVariable {
   Status LookupTier(Span<const Key> keys, Span<int32_t> tiers) const;
   // Moves rows down until DRAM holds no more than it should, and returns when they have arrived.
   Status FlushEvictions();
-  // Brings the rows of `keys` up, as a Lookup would.
+  // Brings the rows of `keys` up, where they wait for a later call: for a while they leave DRAM after all others.  Makes
+  // room for them first, so it may wait for a write below.
   Status Prefetch(Span<const Key> keys, Executor& executor) const;
 
  private:

@@ -48,7 +48,8 @@ class EmbeddingVariable::Impl final : public EvictionClient {
     return OkStatus();
   }
 
-  Status Lookup(Span<const Key> keys, Span<float> rows, Executor& executor) const;
+  // calls_ahead: of how many calls later the rows count as touched; see cache/rank.h.
+  Status Lookup(Span<const Key> keys, Span<float> rows, uint32_t calls_ahead, Executor& executor) const;
   Status Apply(const UpdateRule& rule, Span<const SlotSpec> slots, Span<const Key> keys, Span<const float> grads,
                int64_t global_step, Executor& executor);
   Status ReadRows(Span<const Key> keys, const RowBatch& out, Span<bool> found) const;
@@ -58,6 +59,7 @@ class EmbeddingVariable::Impl final : public EvictionClient {
   std::vector<Key> Keys() const;
   Status LookupTier(Span<const Key> keys, Span<int32_t> tiers) const;
   Status FlushEvictions();
+  Status Prefetch(Span<const Key> keys, Executor& executor);
   VariableMetrics metrics() const;
   bool EvictSome() override;
   int64_t size() const {

@@ -18,6 +18,10 @@ absl::Status StorageAttrs::Make(StorageOptions* out) const {
     return absl::InvalidArgumentError(
         absl::StrCat("cache_strategy: expected 0 (LRU) or 1 (LFU), found ", cache_strategy_));
   }
+  if (type_ != static_cast<int32_t>(type_)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("storage_type: expected the number of a StorageType, found ", type_));
+  }
   return ToTf(MakeStorage(static_cast<StorageType>(type_), path_, dram_bytes_,
                           static_cast<CacheStrategy>(cache_strategy_), out));
 }

@@ -61,6 +61,7 @@ class PartitionedEmbeddingVariable(variable_lib.CheckpointNode, variable_lib.NoD
     return iter(self._parts)
 
   def __len__(self):
+    # In code that AutoGraph converts, len(front) is the first dimension of `shape`: len(front._parts) is meant here.
     return len(self._parts)
 
   def __getitem__(self, index):
@@ -96,7 +97,7 @@ class PartitionedEmbeddingVariable(variable_lib.CheckpointNode, variable_lib.NoD
 
   def restore(self, restored_tensors, restored_shapes):
     del restored_shapes
-    size = len(restored_tensors) // len(self)
+    size = len(restored_tensors) // len(self._parts)
     return control_flow_ops.group(*(
         part.restore(restored_tensors[i * size:(i + 1) * size], None) for i, part in enumerate(self._parts)))
 
@@ -138,9 +139,9 @@ class PartitionedEmbeddingVariable(variable_lib.CheckpointNode, variable_lib.NoD
     """Splits ids over the parts, calls read(part, ids of the part), and puts the answers in the ids' order."""
     ids = self._parts[0]._keys(indices)  # pylint: disable=protected-access
     flat = array_ops.reshape(ids, [-1])
-    homes = route(flat, len(self))
-    ids_of_part = data_flow_ops.dynamic_partition(flat, homes, len(self))
-    places_of_part = data_flow_ops.dynamic_partition(math_ops.range(array_ops.size(flat)), homes, len(self))
+    homes = route(flat, len(self._parts))
+    ids_of_part = data_flow_ops.dynamic_partition(flat, homes, len(self._parts))
+    places_of_part = data_flow_ops.dynamic_partition(math_ops.range(array_ops.size(flat)), homes, len(self._parts))
     answers = []
     for part, part_ids in zip(self._parts, ids_of_part):
       with ops.colocate_with(part.handle, ignore_existing=True):
@@ -185,7 +186,7 @@ class PartitionedEmbeddingVariable(variable_lib.CheckpointNode, variable_lib.NoD
     """See EmbeddingVariable.prefetch."""
     with ops.name_scope(name or "PartitionedPrefetch"):
       flat = array_ops.reshape(self._parts[0]._keys(ids), [-1])  # pylint: disable=protected-access
-      ids_of_part = data_flow_ops.dynamic_partition(flat, route(flat, len(self)), len(self))
+      ids_of_part = data_flow_ops.dynamic_partition(flat, route(flat, len(self._parts)), len(self._parts))
       done = []
       for part, part_ids in zip(self._parts, ids_of_part):
         with ops.colocate_with(part.handle, ignore_existing=True):

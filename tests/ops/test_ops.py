@@ -279,3 +279,44 @@ def test_lookups_of_a_function_may_run_side_by_side():
 
   gathers = [op for op in two.get_concrete_function().graph.get_operations() if op.type == "EvGather"]
   assert len(gathers) == 2 and all(not op.control_inputs for op in gathers)
+
+
+@pytest.mark.parametrize("key_dtype", [tf.int32, tf.int64])
+def test_a_table_with_one_tier_answers_for_its_tiers(key_dtype):
+  handle = make()
+  sgd(handle)
+  keys = tf.constant([[2, 5]], key_dtype)
+  tiers = raw_ops.ev_lookup_tier(handle, keys)
+  assert tiers.dtype == tf.int32 and tiers.numpy().tolist() == [[0, -1]]
+  raw_ops.ev_prefetch(handle, keys)
+  raw_ops.ev_flush_evictions(handle)
+  assert int(raw_ops.ev_size(handle)) == 2
+  assert raw_ops.ev_lookup_tier(handle, tf.zeros([0, 2], key_dtype)).shape == [0, 2]
+  with pytest.raises(tf.errors.FailedPreconditionError, match="not initialized"):
+    raw_ops.ev_lookup_tier(make(initialize=False), keys)
+
+
+@pytest.mark.parametrize("attrs, error, message", [
+    (dict(storage_type=12), InvalidArgument, "storage_path: expected a directory, found none"),
+    (dict(storage_type=12, storage_path="/tmp", dram_bytes=0), InvalidArgument, "storage_size: expected bytes > 0 .* found 0"),
+    (dict(cache_strategy=2), InvalidArgument, r"cache_strategy: expected 0 \(LRU\) or 1 \(LFU\), found 2"),
+    (dict(storage_type=6, storage_path="/tmp"), tf.errors.UnimplementedError, "storage_type 6"),
+    (dict(storage_type=1 << 40, storage_path="/tmp"), InvalidArgument, "storage_type: expected the number")])
+def test_storage_that_cannot_be(attrs, error, message):
+  handle = make(initialize=False)
+  with pytest.raises(error, match=message):
+    raw_ops.ev_initialize(handle, tf.ones([4, DIM]), **attrs)
+  with pytest.raises(error, match=message):
+    raw_ops.ev_import(handle, *content(), dim=DIM, **attrs)
+  assert not bool(raw_ops.ev_is_initialized(handle))
+
+
+def test_shapes_of_the_ops_for_tiers():
+  with tf.Graph().as_default():
+    handle = raw_ops.ev_handle_op(dim=DIM, shape=[4, DIM])
+    assert raw_ops.ev_lookup_tier(handle, placeholder(tf.int64, [2, None])).shape.as_list() == [2, None]
+    bad = placeholder(tf.resource, [2])
+    for build in (lambda: raw_ops.ev_lookup_tier(bad, [1]), lambda: raw_ops.ev_prefetch(bad, [1]),
+                  lambda: raw_ops.ev_flush_evictions(bad)):
+      with pytest.raises(ValueError):
+        build()

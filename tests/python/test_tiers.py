@@ -201,6 +201,13 @@ def test_tiers_of_the_parts(make_ev, tmp_path):
   assert ev.lookup_tier(ids[:2]).numpy().tolist() == [0, 0]
   np.testing.assert_array_equal(rows(), -np.ones([60, DIM]))
 
+  @tf.function
+  def in_a_function(keys):
+    ev.prefetch(keys)
+    return ev.lookup_tier(keys)
+
+  assert in_a_function(tf.constant(ids[10:13])).numpy().tolist() == [0, 0, 0]
+
 
 def test_slots_that_come_when_rows_have_spilled(make_ev, tmp_path):
   tables = [make_ev(DIM, name=kind, initializer=v1.ones_initializer(), ev_option=tiered(kind, tmp_path, 8 * 3 * PADDED))

@@ -208,5 +208,41 @@ TEST(TieredVariable, TheLeastRecentlyUsedRowGoesFirst) {
   EXPECT_EQ(tiers, (std::vector<int32_t>{0, 1, 0, 0, 0, -1}));
 }
 
+TEST(TieredVariable, PrefetchedRowsWaitForTheirCall) {
+  for (const CacheStrategy strategy : {CacheStrategy::kLru, CacheStrategy::kLfu}) {
+    constexpr int kCapacity = 24, kBatch = 4;
+    const auto variable = MakeVariable(kCapacity * 32, strategy);
+    SerialExecutor serial;
+    std::vector<float> rows;
+    const auto range = [](Key first, int n) {
+      std::vector<Key> keys(static_cast<size_t>(n));
+      for (int i = 0; i < n; ++i) keys[static_cast<size_t>(i)] = first + i;
+      return keys;
+    };
+    const auto step = [&](const std::vector<Key>& keys) {
+      rows.resize(keys.size() * kDim);
+      ASSERT_TRUE(variable->Lookup(keys, rows, serial).ok());
+      ASSERT_TRUE(variable->Apply(Sgd(1.0f), {}, keys, std::vector<float>(rows.size(), 1.0f), -1, serial).ok());
+    };
+    step(range(0, 1000));
+    for (int i = 0; i < 5; ++i) step(range(0, kCapacity));  // rows with counts to defend themselves
+    const auto on_their_way = [&](Key first) {
+      std::vector<int32_t> tiers(kBatch);
+      ASSERT_TRUE(variable->LookupTier(range(first, kBatch), tiers).ok());
+      EXPECT_EQ(tiers, std::vector<int32_t>(kBatch, 0)) << first << " " << static_cast<int>(strategy);
+    };
+    // Three batches ahead of their steps, as fast as can be.
+    for (Key first = 100; first < 108; first += kBatch)
+      ASSERT_TRUE(variable->Prefetch(range(first, kBatch), serial).ok());
+    for (Key first = 100; first < 900; first += kBatch) {
+      ASSERT_TRUE(variable->Prefetch(range(first + 2 * kBatch, kBatch), serial).ok());
+      ASSERT_TRUE(variable->FlushEvictions().ok());
+      on_their_way(first);
+      step(range(first, kBatch));
+    }
+    EXPECT_EQ(variable->size(), 1000);
+  }
+}
+
 }  // namespace
 }  // namespace ev
