@@ -73,8 +73,8 @@ TEST(ScratchDirectoryTest, GoesWithTheProcessThatMadeIt) {
     std::unique_ptr<ScratchDirectory> theirs;
     if (!ScratchDirectory::Make(dir / "child", &theirs).ok()) _exit(2);
     std::ofstream(theirs->path() + "/file") << "rows";
-    static_cast<void>(theirs.release());
-    std::exit(0);  // with both directories
+    static ScratchDirectory* const kept = theirs.release();
+    std::exit(kept == nullptr ? 3 : 0);  // with both directories
   }
   int status = 0;
   ASSERT_EQ(waitpid(child, &status, 0), child);
