@@ -36,7 +36,7 @@ void StripeDedup::Run(Span<const KeyAt> entries) {
   uint32_t* counts = starts_.data() + 2;  // starts_[i + 2] counts key i, then becomes its running end
   for (size_t e = 0; e < n; ++e) {
     const Key key = entries[e].key;
-    // The stripe took the hash's top bits; the index takes its low ones.
+    // The stripe and the index take the hash's top bits: these are others.
     size_t at = (HashKey(key) >> 20) & mask;
     while (table_[at].run == run_ && table_[at].key != key) at = (at + 1) & mask;
     Slot& slot = table_[at];
