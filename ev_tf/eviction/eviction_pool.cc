@@ -1,24 +1,43 @@
 #include "ev_tf/eviction/eviction_pool.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdlib>
+#include <string>
 #include <thread>
 
 namespace ev {
 namespace {
 
 constexpr int kMaxThreads = 256;
-
-int ThreadsFromEnvironment() {
-  const char* text = std::getenv("TF_MULTI_TIER_EV_EVICTION_THREADS");
-  const long wanted = text == nullptr ? 1 : std::strtol(text, nullptr, 10);
-  return static_cast<int>(std::clamp<long>(wanted, 1, kMaxThreads));
-}
+constexpr char kVariable[] = "TF_MULTI_TIER_EV_EVICTION_THREADS";
 
 }  // namespace
 
+Status EvictionPool::ThreadsFromEnvironment(int* threads) {
+  const char* text = std::getenv(kVariable);
+  if (text == nullptr || *text == '\0') {
+    *threads = 1;
+    return OkStatus();
+  }
+  char* end = nullptr;
+  errno = 0;
+  const long wanted = std::strtol(text, &end, 10);
+  if (errno != 0 || *end != '\0' || wanted < 1 || wanted > kMaxThreads) {
+    return InvalidArgument(std::string(kVariable) + ": expected 1 to " + std::to_string(kMaxThreads) + ", found " +
+                           text);
+  }
+  *threads = static_cast<int>(wanted);
+  return OkStatus();
+}
+
 EvictionPool& EvictionPool::Global() {
-  static auto* pool = new EvictionPool(ThreadsFromEnvironment());
+  static auto* pool = [] {
+    int threads = 1;
+    // Its clients have been refused if this fails; then the pool has none.
+    static_cast<void>(ThreadsFromEnvironment(&threads));
+    return new EvictionPool(threads);
+  }();
   return *pool;
 }
 

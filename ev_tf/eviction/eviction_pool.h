@@ -1,6 +1,7 @@
 // EvictionPool: the threads that move rows down, one pool for all variables of the process.
 //
-// TF_MULTI_TIER_EV_EVICTION_THREADS threads (default 1), started when the first client comes, woken by a condition variable.
+// TF_MULTI_TIER_EV_EVICTION_THREADS threads, 1 to 256 (default 1), started when the first client comes, woken by a condition
+// variable.
 // Clients wait in one queue and go back to its end after each turn, so that none is left behind by a busy neighbour.
 //
 // Threads:     any method, from any thread, at once.
@@ -12,6 +13,8 @@
 #include <deque>
 #include <mutex>
 #include <unordered_map>
+
+#include "ev_tf/base/status.h"
 
 namespace ev {
 
@@ -25,6 +28,9 @@ class EvictionClient {
 class EvictionPool {
  public:
   static EvictionPool& Global();
+  // What TF_MULTI_TIER_EV_EVICTION_THREADS says; unset or empty: 1.  InvalidArgument: no number from 1 to 256; then *threads
+  // stays as it is.  Whoever is about to be a client asks first.
+  static Status ThreadsFromEnvironment(int* threads);
   explicit EvictionPool(int threads) : threads_(threads) {}
 
   void Register(EvictionClient* client);

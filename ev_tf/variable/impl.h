@@ -43,6 +43,10 @@ class EmbeddingVariable::Impl final : public EvictionClient {
     if (store_.tiered()) EvictionPool::Global().Unregister(this);
   }
   Status Open() {
+    if (options_.storage.open_lower) {
+      int threads = 0;
+      EV_RETURN_IF_ERROR(EvictionPool::ThreadsFromEnvironment(&threads));
+    }
     EV_RETURN_IF_ERROR(store_.Open());
     if (store_.tiered()) EvictionPool::Global().Register(this);
     return OkStatus();

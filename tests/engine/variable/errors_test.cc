@@ -1,11 +1,13 @@
 // Every error of the facade: its code, what the message names, and that nothing has changed (V5).
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <limits>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "ev_tf/tier/dram/dram_tier.h"
 #include "ev_tf/variable/embedding_variable.h"
 #include "tests/support/variable_support.h"
 
@@ -31,6 +33,29 @@ TEST(CreateErrors, DimIsOutOfRange) {
   for (const int64_t dim : {int64_t{0}, int64_t{-1}, kMaxDim + 1, std::numeric_limits<int64_t>::min()}) {
     ExpectError(Create(dim, {1, 2}), kInvalid, {"table", "dim", "1 to 65536", std::to_string(dim)});
   }
+}
+
+TEST(CreateErrors, EvictionThreadsThatAreNoNumber) {
+  VariableOptions spilling = Options(1);
+  spilling.storage.open_lower = [](size_t record_bytes, Relocator*, std::shared_ptr<Tier>* out) {
+    *out = std::make_shared<DramTier>(record_bytes, false);
+    return OkStatus();
+  };
+  const std::vector<float> defaults = {1};
+  std::unique_ptr<EmbeddingVariable> out;
+  for (const char* value : {"abc", "-3", "0", "257", "4x", " ", "1.5", "99999999999999999999"}) {
+    ASSERT_EQ(setenv("TF_MULTI_TIER_EV_EVICTION_THREADS", value, 1), 0);
+    ExpectError(EmbeddingVariable::Create(spilling, defaults, &out), kInvalid,
+                {"TF_MULTI_TIER_EV_EVICTION_THREADS", "1 to 256", value});
+    EXPECT_EQ(out, nullptr);
+    EXPECT_TRUE(EmbeddingVariable::Create(Options(1), defaults, &out).ok()) << "rows in DRAM alone ask nobody";
+    out.reset();
+  }
+  for (const char* value : {"", "1", "256"}) {
+    ASSERT_EQ(setenv("TF_MULTI_TIER_EV_EVICTION_THREADS", value, 1), 0);
+    EXPECT_TRUE(EmbeddingVariable::Create(spilling, defaults, &out).ok()) << value;
+  }
+  unsetenv("TF_MULTI_TIER_EV_EVICTION_THREADS");
 }
 
 TEST(CreateErrors, DefaultRowsAreNotRows) {
