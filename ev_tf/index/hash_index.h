@@ -54,6 +54,9 @@ class HashIndex {
   static uint32_t PlaceOf(Key key) { return static_cast<uint32_t>(HashKey(key) >> 32); }
   // The key of that place whose row is at `location`.  False if there is none.
   bool FindKeyAt(uint32_t place, Location location, Key* key) const;
+  // The key of that place of whose location `is` says true, which is asked about keys of that place alone.
+  template <typename Is>
+  bool FindKeyIf(uint32_t place, Is&& is, Key* key) const;
 
   // Visits every (key, location) once, without a lock.  A key that is inserted, moved or removed meanwhile may be seen
   // before or after, or not at all.
@@ -142,6 +145,23 @@ class HashIndex {
   std::vector<std::unique_ptr<Segment>> segments_;  // guarded by directory_mu_; split ones stay until the end
   std::atomic<int64_t> bytes_{0};
 };
+
+template <typename Is>
+bool HashIndex::FindKeyIf(uint32_t place, Is&& is, Key* key) const {
+  const uint64_t hash = uint64_t{place} << 32;
+  const View* view = FindView(hash);
+  uint32_t i = view->HomeLine(hash);
+  for (uint32_t steps = 0; steps < view->lines; ++steps, i = view->Next(i)) {
+    const Line* line = view->line(i);
+    for (int j = 0; j < kLineKeys; ++j) {
+      const Location location = line->location(j);
+      *key = line->key(j);  // an entry that is being appended has the filler's, which is of another place
+      if (location != kNoLocation && PlaceOf(*key) == place && is(location)) return true;
+    }
+    if (!line->overflowed()) return false;
+  }
+  return false;
+}
 
 template <typename Visitor>
 void HashIndex::Scan(Visitor&& visit) const {

@@ -9,6 +9,7 @@ using Location = uint32_t;
 using Position = uint32_t;  // a row of one tier
 
 inline constexpr int kPositionBits = 30;
+inline constexpr int kMaxTiers = 4;
 inline constexpr Position kMaxPosition = (Position{1} << kPositionBits) - 2;  // 2^30 - 1 rows a tier
 inline constexpr Location kNoLocation = ~Location{0};                         // the key has no row
 

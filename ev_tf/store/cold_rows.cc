@@ -7,33 +7,46 @@
 namespace ev {
 
 void ColdRows::Prepare(size_t record_bytes) {
-  std::vector<std::pair<Key, Location>> wanted;
+  using Wanted = std::pair<Key, Location>;
+  std::vector<Wanted> wanted;
   wanted.reserve(keys_.size());
   for (size_t i = 0; i < keys_.size(); ++i) wanted.emplace_back(keys_[i], locations_[i]);
-  std::sort(wanted.begin(), wanted.end());
-  // One record a key: should it have moved between two looks, the later record serves as well as the earlier one.
-  wanted.erase(
-      std::unique(wanted.begin(), wanted.end(), [](const auto& a, const auto& b) { return a.first == b.first; }),
-      wanted.end());
-  keys_.resize(wanted.size());
-  locations_.resize(wanted.size());
-  for (size_t i = 0; i < wanted.size(); ++i) std::tie(keys_[i], locations_[i]) = wanted[i];
+  size_t kept = 0;
+  auto begin = wanted.begin();
+  for (int tier = 1; tier < kMaxTiers; ++tier) {
+    const auto of_tier = [&](const Wanted& w) { return TierOf(w.second) == tier; };
+    const auto end = tier + 1 == kMaxTiers ? wanted.end() : std::partition(begin, wanted.end(), of_tier);
+    std::sort(begin, end);
+    // One record a key and tier: should it have moved between two looks, the later record serves as well as the earlier one.
+    const auto same_key = [](const Wanted& a, const Wanted& b) { return a.first == b.first; };
+    const auto last = std::unique(begin, end, same_key);
+    for (auto it = begin; it != last; ++it, ++kept) std::tie(keys_[kept], locations_[kept]) = *it;
+    ends_[static_cast<size_t>(tier)] = kept;
+    begin = end;
+  }
+  keys_.resize(kept);
+  locations_.resize(kept);
   record_bytes_ = record_bytes;
-  if (records_.size() < wanted.size() * record_bytes) records_.resize(wanted.size() * record_bytes);
+  if (records_.size() < kept * record_bytes) records_.resize(kept * record_bytes);
 }
 
-size_t ColdRows::IndexOf(Key key) const {
-  const auto it = std::lower_bound(keys_.begin(), keys_.end(), key);
-  return it == keys_.end() || *it != key ? kNone : static_cast<size_t>(it - keys_.begin());
+size_t ColdRows::IndexOf(Key key, int tier) const {
+  const auto first = keys_.begin() + static_cast<std::ptrdiff_t>(begin(tier));
+  const auto last = keys_.begin() + static_cast<std::ptrdiff_t>(end(tier));
+  const auto it = std::lower_bound(first, last, key);
+  return it == last || *it != key ? kNone : static_cast<size_t>(it - keys_.begin());
 }
 
 const std::byte* ColdRows::Find(Key key) const {
-  const size_t i = IndexOf(key);
-  return i == kNone ? nullptr : record(i);
+  for (int tier = 1; tier < kMaxTiers; ++tier) {
+    const size_t i = IndexOf(key, tier);
+    if (i != kNone) return record(i);
+  }
+  return nullptr;
 }
 
 const std::byte* ColdRows::Find(Key key, Location location) const {
-  const size_t i = IndexOf(key);
+  const size_t i = IndexOf(key, TierOf(location));
   return i == kNone || locations_[i] != location ? nullptr : record(i);
 }
 

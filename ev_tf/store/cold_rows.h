@@ -1,10 +1,11 @@
-// ColdRows: rows of a lower tier that one call needs, read together before any lock is taken.
+// ColdRows: rows of lower tiers that one call needs, read together, tier by tier, before any lock is taken.
 //
 // A record of a lower tier is the row, then its RowMeta padded to 16 bytes where the store keeps meta.  A record is the row
 // of its key for as long as the index says the location that it was read from, and the caller holds the guard under which
 // it was read: positions are used again only when no guard is left from before.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <vector>
 
@@ -20,6 +21,7 @@ class ColdRows {
   void Clear() {
     keys_.clear();
     locations_.clear();
+    ends_.fill(0);
   }
   bool empty() const { return keys_.empty(); }
   size_t size() const { return keys_.size(); }
@@ -32,7 +34,7 @@ class ColdRows {
     keys_.push_back(key);
     locations_.push_back(location);
   }
-  // Sorts what is wanted, once each, and makes room for its records.
+  // Sorts what is wanted by tier, each location once, and makes room for its records.
   void Prepare(size_t record_bytes);
   // The record of `key`, null if none was wanted.
   const std::byte* Find(Key key) const;
@@ -41,16 +43,23 @@ class ColdRows {
 
   Span<const Key> keys() const { return keys_; }
   Span<const Location> locations() const { return locations_; }
-  Span<const std::byte> records() const { return Span<const std::byte>(records_.data(), keys_.size() * record_bytes_); }
-  Span<std::byte> records() { return Span<std::byte>(records_.data(), keys_.size() * record_bytes_); }
+
+  // After Prepare: those of one tier are [begin(tier), end(tier)), their keys ascending.
+  size_t begin(int tier) const { return ends_[static_cast<size_t>(tier) - 1]; }
+  size_t end(int tier) const { return ends_[static_cast<size_t>(tier)]; }
+  Span<std::byte> records(int tier) {
+    return {records_.data() + begin(tier) * record_bytes_, (end(tier) - begin(tier)) * record_bytes_};
+  }
 
  private:
   static constexpr size_t kNone = ~size_t{0};
-  size_t IndexOf(Key key) const;
+  // Of the key in a lower tier.
+  size_t IndexOf(Key key, int tier) const;
 
   size_t record_bytes_ = 0;
-  std::vector<Key> keys_;  // ascending after Prepare
+  std::vector<Key> keys_;
   std::vector<Location> locations_;
+  std::array<size_t, kMaxTiers> ends_{};  // ends_[0] is 0: nothing of the hot tier is cold
   std::vector<std::byte> records_;
 };
 

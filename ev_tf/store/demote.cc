@@ -1,9 +1,12 @@
-// Moving rows down.  A row leaves in three steps, so that no lock is held while a device is written:
-//   start   under its stripe's lock: a row whose copy below is still good goes at once; a dirty one is copied into a record and
-//           marked kLeaving
+// Moving rows down, from a bounded tier to the next one.  A row leaves in three steps, so that no lock is held while a device
+// is written:
+//   start   under its stripe's lock: a row whose copy in the next tier is still good goes at once; another one is marked
+//           kLeaving, and copied into a record if it could change meanwhile
 //   write   all records together, without a lock
 //   finish  under its stripe's lock again: if the mark is still there the index is turned to the copy; if not, the row was
 //           updated or dropped meanwhile, and it is the copy that goes
+// A victim that is but the copy of a row further up is given up, and the row keeps what copy that one had; if its row went up
+// while the copy was being written, the row gets the new copy in its place.
 #include <algorithm>
 #include <utility>
 
@@ -12,119 +15,208 @@
 namespace ev {
 namespace {
 
-constexpr int kHot = 0;
-constexpr int kLower = 1;
 constexpr size_t kRowsPerWrite = 4096;
 // Choosing victims looks at every rank: a thirty-second of the tier at a time makes that small against moving them.
 constexpr size_t kVictimShare = 32;
 // Touches, in capacities, after which the counts of an LFU tier are halved.
 constexpr int64_t kTouchesPerAging = 10;
 
+int StripeOfPlace(uint32_t place) { return StripeOf(uint64_t{place} << 32); }
+
 }  // namespace
 
 Status Store::Demote(size_t rows) {
+  if (!tiered()) return OkStatus();
   std::lock_guard<std::mutex> turn(demote_mu_);
+  return DemoteTo(kHotTier, rows);
+}
+
+Status Store::DemoteTo(int tier, size_t rows) {
+  if (residents(tier) == nullptr) return OkStatus();
+  const size_t share = residents(tier)->capacity() / kVictimShare;
   for (;;) {
     epochs_.Collect();
-    const size_t now = hot_->rows().size();
-    if (!tiered() || now <= rows) return OkStatus();
-    const size_t share = hot_->capacity() / kVictimShare;
+    // What came from here may be too much for the next one.
+    if (const Residents* next = residents(tier + 1)) EV_RETURN_IF_ERROR(DemoteTo(tier + 1, next->capacity()));
+    const size_t now = RowsOf(tier);
+    if (now <= rows) return OkStatus();
     size_t moved = 0;
-    EV_RETURN_IF_ERROR(DemoteSome(std::max(now - rows, share), &moved));
+    EV_RETURN_IF_ERROR(DemoteSome(tier, std::max(now - rows, share), &moved));
     epochs_.Collect();
-    if (moved == 0 || hot_->rows().size() >= now) return OkStatus();  // the rest is held by running calls
+    if (moved == 0 || RowsOf(tier) >= now) return OkStatus();  // the rest is held by running calls
   }
 }
 
-Status Store::DemoteSome(size_t wanted, size_t* moved) {
-  const uint32_t used = hot_->rows().pool().high_water();
-  if (hot_->strategy() == CacheStrategy::kLfu &&
-      touches_.load(std::memory_order_relaxed) >= kTouchesPerAging * int64_t{hot_->capacity()}) {
+Status Store::DemoteSome(int tier, size_t wanted, size_t* moved) {
+  const Residents& from = *residents(tier);
+  if (tier == kHotTier && from.strategy() == CacheStrategy::kLfu &&
+      touches_.load(std::memory_order_relaxed) >= kTouchesPerAging * int64_t{from.capacity()}) {
     touches_.store(0, std::memory_order_relaxed);
-    AgeCounts(hot_->ranks(), used);
+    for (int each = 0; each < tiers(); ++each) {  // one count for all of them: a row takes it along
+      if (residents(each) != nullptr) AgeCounts(residents(each)->ranks(), residents(each)->high_water());
+    }
   }
   std::vector<Victim> victims;
-  SelectVictims(hot_->strategy(), tick_.load(std::memory_order_relaxed), hot_->ranks(), used, wanted, &victims);
+  SelectVictims(from.strategy(), tick_.load(std::memory_order_relaxed), from.ranks(), from.high_water(), wanted,
+                &victims);
   // Neighbours in the hash share a stripe's lock.
   std::sort(victims.begin(), victims.end(),
-            [&](const Victim& a, const Victim& b) { return hot_->place(a.position) < hot_->place(b.position); });
-  std::vector<Leaving> leaving;
-  std::vector<std::byte> records;
-  std::vector<Key> keys;
+            [&](const Victim& a, const Victim& b) { return from.place(a.position) < from.place(b.position); });
   for (size_t first = 0; first < victims.size(); first += kRowsPerWrite) {
     const size_t n = std::min(kRowsPerWrite, victims.size() - first);
-    leaving.clear();
-    records.clear();
-    StartLeaving(Span<const Victim>(victims.data() + first, n), &leaving, &records, moved);
-    if (leaving.empty()) continue;
-    keys.clear();
-    for (const Leaving& row : leaving) keys.push_back(row.key);
-    std::vector<Position> positions(leaving.size());
-    const Status written = lower_->Put(keys, records, positions);
-    FinishLeaving(leaving, positions, written.ok(), moved);
-    EV_RETURN_IF_ERROR(written);
+    if (const Residents* next = residents(tier + 1)) EV_RETURN_IF_ERROR(DemoteTo(tier + 1, next->capacity()));
+    EV_RETURN_IF_ERROR(DemoteBatch(tier, Span<const Victim>(victims.data() + first, n), moved));
   }
   return OkStatus();
 }
 
-void Store::StartLeaving(Span<const Victim> victims, std::vector<Leaving>* leaving, std::vector<std::byte>* records,
-                         size_t* moved) {
+Status Store::DemoteBatch(int tier, Span<const Victim> victims, size_t* moved) {
+  std::vector<Leaving> leaving;
+  std::vector<std::byte> records;
+  StartLeaving(tier, victims, &leaving, &records, moved);
+  if (leaving.empty()) return OkStatus();
+  std::vector<Key> keys;
+  std::vector<Position> positions;
+  for (const Leaving& row : leaving) {
+    keys.push_back(row.key);
+    positions.push_back(row.position);
+  }
+  Status status;
+  if (tier != kHotTier) {
+    records.resize(keys.size() * record_bytes());
+    const EpochGuard guard(epochs_);
+    status = ReadLevel(tier, keys, positions, records);
+  }
+  const bool gone =
+      status.code() == StatusCode::kNotFound;  // one was dropped before the guard: the others another time
+  if (status.ok()) status = PutLevel(tier + 1, level(tier + 1), keys, records, positions);
+  FinishLeaving(tier, leaving, positions, status.ok(), moved);
+  return gone ? OkStatus() : status;
+}
+
+void Store::StartLeaving(int tier, Span<const Victim> victims, std::vector<Leaving>* leaving,
+                         std::vector<std::byte>* records, size_t* moved) {
   const EpochGuard guard(epochs_);
+  const Residents& from = *residents(tier);
+  const Residents* to = residents(tier + 1);
   std::vector<Position> gone;
+  Garbage garbage;
   for (size_t i = 0; i < victims.size();) {
-    const int stripe = StripeOf(uint64_t{hot_->place(victims[i].position)} << 32);
+    const int stripe = StripeOfPlace(from.place(victims[i].position));
     std::lock_guard<std::mutex> lock(stripes_.of(stripe));
     for (; i < victims.size(); ++i) {
       const Position position = victims[i].position;
-      const uint32_t place = hot_->place(position);
-      if (StripeOf(uint64_t{place} << 32) != stripe) break;
+      const Location here = MakeLocation(tier, position);
+      const uint32_t place = from.place(position);
+      if (StripeOfPlace(place) != stripe) break;
       // It may have been touched, dropped, or given to another key since it was chosen.
+      if (from.rank(position) != victims[i].rank) continue;
       Key key = 0;
-      if (hot_->rank(position) != victims[i].rank) continue;
-      if (!index_->FindKeyAt(place, MakeLocation(kHot, position), &key)) continue;
-      Location& copy = hot_->copy(position);
-      if (copy != kNoLocation && copy != kLeaving) {
-        if (!index_->Move(key, MakeLocation(kHot, position), copy)) continue;
-        gone.push_back(position);
+      if (!index_->FindKeyAt(place, here, &key)) {
+        if (tier != kHotTier && GiveUpCopy(place, here, kNoLocation, &key)) garbage.emplace_back(key, here);
         continue;
       }
+      Location& copy = from.copy(position);
+      const bool has_copy = copy != kNoLocation && copy != kLeaving;
+      if (has_copy && TierOf(copy) == tier + 1) {
+        if (!index_->Move(key, here, copy)) continue;
+        if (to != nullptr) to->SetRank(PositionOf(copy), victims[i].rank);
+        gone.push_back(position);
+        if (tier != kHotTier) {
+          from.SetRank(position, kNoRow);
+          garbage.emplace_back(key, here);
+        }
+        continue;
+      }
+      leaving->push_back({position, key, has_copy ? copy : kNoLocation});
       copy = kLeaving;
-      leaving->push_back({position, key});
+      if (tier != kHotTier) continue;  // rows of a level do not change
       records->resize(records->size() + record_bytes());
-      Pack(position, records->data() + records->size() - record_bytes());
+      hot_->Pack(position, records->data() + records->size() - record_bytes());
     }
   }
-  *moved += gone.size();
-  counts_.demotions.fetch_add(static_cast<int64_t>(gone.size()), std::memory_order_relaxed);
-  counts_.clean_demotions.fetch_add(static_cast<int64_t>(gone.size()), std::memory_order_relaxed);
-  RetireHot(std::move(gone));
+  const size_t given_up = garbage.size() - (tier == kHotTier ? 0 : gone.size());
+  *moved += gone.size() + given_up;
+  CountDemotions(tier, gone.size());
+  counts(tier).clean_demotions.fetch_add(static_cast<int64_t>(gone.size()), std::memory_order_relaxed);
+  if (tier == kHotTier) RetireHot(std::move(gone));
+  RetireLower(garbage);
 }
 
-void Store::FinishLeaving(Span<const Leaving> leaving, Span<const Position> positions, bool written, size_t* moved) {
+void Store::FinishLeaving(int tier, Span<const Leaving> leaving, Span<const Position> positions, bool written,
+                          size_t* moved) {
   const EpochGuard guard(epochs_);
+  const Residents& from = *residents(tier);
+  Residents* to = residents(tier + 1);
   std::vector<Position> gone;
   Garbage garbage;
+  size_t down = 0;
   for (size_t i = 0; i < leaving.size();) {
     const int stripe = StripeOf(HashKey(leaving[i].key));
     std::lock_guard<std::mutex> lock(stripes_.of(stripe));
     for (; i < leaving.size() && StripeOf(HashKey(leaving[i].key)) == stripe; ++i) {
-      const auto& [position, key] = leaving[i];
+      const auto& [position, key, copy] = leaving[i];
+      const uint32_t place = HashIndex::PlaceOf(key);
+      const Location here = MakeLocation(tier, position);
+      const Location there = MakeLocation(tier + 1, positions[i]);
       Key now = 0;
-      const bool same = index_->FindKeyAt(HashIndex::PlaceOf(key), MakeLocation(kHot, position), &now) && now == key &&
-                        hot_->copy(position) == kLeaving;
-      if (same && !written) hot_->copy(position) = kNoLocation;
-      if (!written) continue;
-      if (same && index_->Move(key, MakeLocation(kHot, position), MakeLocation(kLower, positions[i]))) {
-        gone.push_back(position);
+      const bool in_place = index_->FindKeyAt(place, here, &now) && now == key && from.copy(position) == kLeaving;
+      if (!written) {
+        // Where the row still is, up or here, it keeps the copy that it had.
+        if (in_place || (tier != kHotTier && HasCopy(place, here, key))) {
+          from.copy(position) = copy;
+        } else {
+          Discard(key, copy, &garbage);
+        }
+      } else if (in_place && index_->Move(key, here, there)) {
+        if (to != nullptr) to->Settle(positions[i], place, copy, from.rank(position));
+        ++down;
+        if (tier == kHotTier) {
+          gone.push_back(position);
+        } else {
+          from.SetRank(position, kNoRow);
+          garbage.emplace_back(key, here);
+        }
+      } else if (tier != kHotTier && GiveUpCopy(place, here, there, &now)) {
+        if (to != nullptr) to->Settle(positions[i], place, copy, kCopyRank);
+        garbage.emplace_back(key, here);
+        ++*moved;
       } else {
-        garbage.emplace_back(key, positions[i]);
+        garbage.emplace_back(key, there);
+        Discard(key, copy, &garbage);
       }
     }
   }
-  *moved += gone.size();
-  counts_.demotions.fetch_add(static_cast<int64_t>(gone.size()), std::memory_order_relaxed);
+  *moved += down;
+  CountDemotions(tier, down);
   RetireHot(std::move(gone));
-  RetireLower(std::move(garbage));
+  RetireLower(garbage);
+}
+
+bool Store::HasCopy(uint32_t place, Location copy, Key key) const {
+  Key holder = 0;
+  return index_->FindKeyIf(
+             place, [&](Location row) { return FindLink(row, copy) != nullptr; }, &holder) &&
+         holder == key;
+}
+
+bool Store::GiveUpCopy(uint32_t place, Location copy, Location instead, Key* key) const {
+  Location* link = nullptr;
+  const auto holds = [&](Location row) { return (link = FindLink(row, copy)) != nullptr; };
+  if (!index_->FindKeyIf(place, holds, key)) return false;
+  const Residents& bounded = *residents(TierOf(copy));
+  const Location further = bounded.copy(PositionOf(copy));
+  *link = instead == kNoLocation ? further : instead;
+  bounded.copy(PositionOf(copy)) = kNoLocation;
+  bounded.SetRank(PositionOf(copy), kNoRow);
+  return true;
+}
+
+void Store::CountDemotions(int tier, size_t rows) const {
+  const auto n = static_cast<int64_t>(rows);
+  counts(tier).demotions.fetch_add(n, std::memory_order_relaxed);
+  if (tier != kHotTier) counts(tier).rows.fetch_sub(n, std::memory_order_relaxed);
+  counts(tier + 1).rows.fetch_add(n, std::memory_order_relaxed);
 }
 
 }  // namespace ev

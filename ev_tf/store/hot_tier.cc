@@ -1,17 +1,19 @@
 #include "ev_tf/store/hot_tier.h"
 
-#include <cstdlib>
+#include <cstring>
 
 namespace ev {
 
-HotTier::HotTier(size_t row_bytes, bool with_meta, uint32_t capacity, CacheStrategy strategy)
-    : rows_(row_bytes, with_meta), capacity_(capacity), strategy_(strategy) {
-  if (capacity == 0) return;
-  // Address space for every row there can ever be; memory is taken as positions are first used.
-  const size_t bytes = size_t{RowPool::kMaxRows} * sizeof(uint32_t);
-  for (MemoryRegion* region : {&ranks_, &places_, &copies_}) {
-    if (!MemoryRegion::Reserve(bytes, kHugePageBytes, region).ok()) std::abort();  // no address space is left
-  }
+void HotTier::Pack(Position position, std::byte* record) const {
+  std::memcpy(record, rows_.row(position), rows_.row_bytes());
+  if (!rows_.pool().with_meta()) return;
+  std::memset(record + rows_.row_bytes(), 0, kRowPartAlignment);
+  std::memcpy(record + rows_.row_bytes(), rows_.meta(position), sizeof(RowMeta));
+}
+
+void HotTier::Unpack(const std::byte* record, Position position) const {
+  std::memcpy(rows_.row(position), record, rows_.row_bytes());
+  if (rows_.pool().with_meta()) std::memcpy(rows_.meta(position), record + rows_.row_bytes(), sizeof(RowMeta));
 }
 
 }  // namespace ev

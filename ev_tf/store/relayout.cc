@@ -1,5 +1,8 @@
-// Moving all rows to a wider layout, and dropping all of them.  Both run alone: nobody holds a guard or a lock.
+// Moving all rows to a wider layout, and dropping all of them.  Both run alone: nobody holds a guard or a lock, and the levels
+// rest.  What is new is made beside what is there, which is let go once nothing can fail any more.
 #include <algorithm>
+#include <cstring>
+#include <thread>
 #include <utility>
 
 #include "ev_tf/store/store.h"
@@ -7,65 +10,138 @@
 namespace ev {
 namespace {
 
-constexpr int kHot = 0;
+// Rows under way at once.
 constexpr size_t kRowsPerStep = 4096;
 
 }  // namespace
 
+void Store::DrainEpochs() {
+  while (epochs_.pending() != 0) {
+    epochs_.Collect();
+    std::this_thread::yield();  // a guard of whoever was still asking about a move
+  }
+}
+
+Status Store::OpenContent(const RowLayout& layout, Content* fresh) {
+  fresh->index = std::make_unique<HashIndex>(&epochs_);
+  fresh->hot = NewHotTier(layout);
+  return OpenLevels(layout, &fresh->levels);
+}
+
+void Store::Adopt(Content fresh) {
+  for (const auto& level : levels_) level->Rest();
+  DrainEpochs();  // whatever waited belongs to the old tiers
+  for (size_t i = 0; i < levels_.size(); ++i) {
+    const TierMetrics m = levels_[i]->tier().tier_metrics();
+    TierCounts& counted = counts(static_cast<int>(i) + 1);
+    counted.past_device_reads += m.device_reads;
+    counted.past_written_bytes += m.written_bytes;
+    counted.past_compaction_bytes += m.compaction_bytes;
+  }
+  index_ = std::move(fresh.index);
+  hot_ = std::move(fresh.hot);
+  levels_ = std::move(fresh.levels);
+  for (const auto& level : levels_) level->Use();
+}
+
+Status Store::Clear() {
+  Content fresh;
+  EV_RETURN_IF_ERROR(OpenContent(layout_, &fresh));
+  Adopt(std::move(fresh));
+  for (TierCounts& counted : counts_) counted.rows = 0;
+  return OkStatus();
+}
+
 Status Store::Relayout(const RowLayout& layout) {
-  epochs_.Collect();  // runs alone: whatever waited is free now, and belongs to the old tiers
-  std::vector<std::pair<Key, Location>> entries;
-  {
-    const EpochGuard guard(epochs_);
-    entries.reserve(static_cast<size_t>(index_->size()));
-    index_->Scan([&](Key key, Location location) { entries.emplace_back(key, location); });
+  Content fresh;
+  EV_RETURN_IF_ERROR(OpenContent(layout, &fresh));
+  for (const auto& level : levels_) level->Rest();
+  if (const Status status = CopyRows(layout, &fresh); !status.ok()) {
+    DrainEpochs();  // of the fresh index
+    for (const auto& level : levels_) level->Use();
+    return status;
   }
-  // Read everything before anything changes: a failure leaves the store as it was.
-  const auto fresh_hot = NewHotTier(layout);
-  std::vector<Position> positions(entries.size());
-  EV_RETURN_IF_ERROR(fresh_hot->rows().Allocate(positions));
-  const size_t common = layout_.row_floats();
-  std::vector<std::byte> record(record_bytes());
-  for (size_t i = 0; i < entries.size(); ++i) {
-    const auto& [key, location] = entries[i];
-    const Position from = PositionOf(location);
-    const float* row = nullptr;
-    const RowMeta* meta = nullptr;
-    if (TierOf(location) == kHot) {
-      row = hot_->rows().row(from);
-      if (options_.with_meta) meta = hot_->rows().meta(from);
-    } else {
-      EV_RETURN_IF_ERROR(lower_->Get(Span<const Key>(&key, 1), Span<const Position>(&from, 1), record));
-      row = reinterpret_cast<const float*>(record.data());
-      if (options_.with_meta) meta = reinterpret_cast<const RowMeta*>(record.data() + layout_.row_bytes());
-    }
-    float* to = fresh_hot->rows().row(positions[i]);
-    layout.InitRow(row, to);
-    std::copy_n(row, common, to);
-    if (meta != nullptr) *fresh_hot->rows().meta(positions[i]) = *meta;
-  }
-  std::shared_ptr<Tier> fresh_lower;
-  if (options_.open_lower) {
-    const size_t fresh_bytes = layout.row_bytes() + record_bytes() - layout_.row_bytes();
-    EV_RETURN_IF_ERROR(options_.open_lower(fresh_bytes, this, &fresh_lower));
-  }
+  Adopt(std::move(fresh));
   layout_ = layout;
-  hot_ = fresh_hot;
-  lower_ = std::move(fresh_lower);
-  const EpochGuard guard(epochs_);
-  for (size_t i = 0; i < entries.size(); ++i) {
-    if (tiered()) Settle(entries[i].first, positions[i], kNoLocation, NextTick());
-    index_->Move(entries[i].first, entries[i].second, MakeLocation(kHot, positions[i]));
+  return OkStatus();
+}
+
+Status Store::CopyRows(const RowLayout& layout, Content* fresh) {
+  std::vector<std::pair<Key, Location>> hot;
+  ColdRows cold;
+  const auto copy_step = [&]() -> Status {
+    const EpochGuard guard(epochs_);
+    EV_RETURN_IF_ERROR(CopyHotRows(layout, hot, fresh));
+    hot.clear();
+    EV_RETURN_IF_ERROR(Fetch(&cold));
+    for (int tier = 1; tier < tiers(); ++tier) EV_RETURN_IF_ERROR(CopyColdRows(layout, cold, tier, fresh));
+    cold.Clear();
+    return OkStatus();
+  };
+  Status status;
+  // Without a guard: nobody changes the index while this runs alone.  One for the whole of it would keep all that the fresh
+  // index leaves behind as it grows.
+  index_->Scan([&](Key key, Location location) {
+    if (!status.ok()) return;
+    if (TierOf(location) == kHotTier) {
+      hot.emplace_back(key, location);
+    } else {
+      cold.Want(key, location);
+    }
+    if (hot.size() + cold.size() == kRowsPerStep) status = copy_step();
+  });
+  EV_RETURN_IF_ERROR(status);
+  return copy_step();
+}
+
+void Store::Widen(const RowLayout& layout, const float* from, float* to) const {
+  layout.InitRow(from, to);
+  std::copy_n(from, layout_.row_floats(), to);
+}
+
+Status Store::CopyHotRows(const RowLayout& layout, Span<const std::pair<Key, Location>> rows, Content* fresh) const {
+  std::vector<Position> positions(rows.size());
+  DramTier& to = fresh->hot->rows();
+  EV_RETURN_IF_ERROR(to.Allocate(positions));
+  for (size_t i = 0; i < rows.size(); ++i) {
+    const auto& [key, location] = rows[i];
+    const Position from = PositionOf(location);
+    Widen(layout, hot_->rows().row(from), to.row(positions[i]));
+    if (options_.with_meta) *to.meta(positions[i]) = *hot_->rows().meta(from);
+    if (Residents* residents = fresh->hot->residents()) {
+      residents->Settle(positions[i], HashIndex::PlaceOf(key), kNoLocation, hot_->residents()->rank(from));
+    }
+    Location existing = kNoLocation;
+    EV_RETURN_IF_ERROR(fresh->index->Insert(key, MakeLocation(kHotTier, positions[i]), &existing));
   }
   return OkStatus();
 }
 
-Status Store::Clear() {
-  index_.reset();  // also frees what waits in epochs_
-  index_ = std::make_unique<HashIndex>(&epochs_);
-  hot_ = NewHotTier(layout_);
-  if (!options_.open_lower) return OkStatus();
-  return options_.open_lower(record_bytes(), this, &lower_);
+Status Store::CopyColdRows(const RowLayout& layout, const ColdRows& cold, int tier, Content* fresh) const {
+  const size_t first = cold.begin(tier);
+  const size_t n = cold.end(tier) - first;
+  if (n == 0) return OkStatus();
+  const Span<const Key> keys = cold.keys().subspan(first, n);
+  const size_t bytes = RecordBytes(layout);
+  std::vector<std::byte> records(n * bytes);
+  for (size_t i = 0; i < n; ++i) {
+    const std::byte* from = cold.record(first + i);
+    std::byte* to = records.data() + i * bytes;
+    Widen(layout, reinterpret_cast<const float*>(from), reinterpret_cast<float*>(to));
+    if (options_.with_meta) std::memcpy(to + layout.row_bytes(), from + layout_.row_bytes(), kRowPartAlignment);
+  }
+  const Level& level = *fresh->levels[static_cast<size_t>(tier) - 1];
+  std::vector<Position> positions(n);
+  EV_RETURN_IF_ERROR(PutLevel(tier, level, keys, records, positions));
+  for (size_t i = 0; i < n; ++i) {
+    if (Residents* residents = level.residents()) {
+      const Rank rank = this->residents(tier)->rank(PositionOf(cold.location(first + i)));
+      residents->Settle(positions[i], HashIndex::PlaceOf(keys[i]), kNoLocation, rank);
+    }
+    Location existing = kNoLocation;
+    EV_RETURN_IF_ERROR(fresh->index->Insert(keys[i], MakeLocation(tier, positions[i]), &existing));
+  }
+  return OkStatus();
 }
 
 }  // namespace ev

@@ -1,7 +1,9 @@
 #include "ev_tf/store/store.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cstring>
+#include <string>
 #include <utility>
 
 #include "ev_tf/store/gather.h"
@@ -9,16 +11,21 @@
 namespace ev {
 namespace {
 
-constexpr int kHot = 0;
-constexpr int kLower = 1;
 // Looks at the index again after a record has moved away under a read; more than this is not a race any more.
 constexpr int kFetchRounds = 100;
 
-uint32_t CapacityOf(const StoreOptions& options, const RowLayout& layout) {
-  if (!options.open_lower) return 0;
-  const auto rows = static_cast<int64_t>(static_cast<size_t>(options.hot_bytes) / layout.row_bytes());
+uint32_t RowsIn(int64_t bytes, const RowLayout& layout) {
+  const auto rows = static_cast<int64_t>(static_cast<size_t>(bytes) / layout.row_bytes());
   return static_cast<uint32_t>(std::clamp<int64_t>(rows, 1, RowPool::kMaxRows));
 }
+
+uint64_t Nanos() {
+  return static_cast<uint64_t>(std::chrono::steady_clock::now().time_since_epoch() / std::chrono::nanoseconds(1));
+}
+
+double Micros(uint64_t nanos) { return static_cast<double>(nanos) / 1000; }
+
+double Ratio(int64_t a, double b) { return b == 0 ? 0 : static_cast<double>(a) / b; }
 
 }  // namespace
 
@@ -30,17 +37,41 @@ Store::Store(const StoreOptions& options, const RowLayout& layout, const Default
       hot_(NewHotTier(layout)) {}
 
 Store::~Store() {
-  epochs_.Collect();  // what waits there goes back to the tiers
+  for (const auto& level : levels_) level->Rest();
+  DrainEpochs();  // what waits there goes back to the tiers
 }
 
 std::shared_ptr<HotTier> Store::NewHotTier(const RowLayout& layout) const {
-  return std::make_shared<HotTier>(layout.row_bytes(), options_.with_meta, CapacityOf(options_, layout),
-                                   options_.cache_strategy);
+  const uint32_t capacity = options_.open_lower ? RowsIn(options_.hot_bytes, layout) : 0;
+  return std::make_shared<HotTier>(layout.row_bytes(), options_.with_meta, capacity, options_.cache_strategy);
+}
+
+Status Store::OpenLevels(const RowLayout& layout, std::vector<std::shared_ptr<Level>>* levels) {
+  if (!options_.open_lower) return OkStatus();
+  const size_t bytes = RecordBytes(layout);
+  const auto open = [&](const TierOpener& opener, uint32_t capacity) {
+    const int tier = static_cast<int>(levels->size()) + 1;
+    levels->push_back(std::make_shared<Level>(
+        capacity, options_.cache_strategy,
+        [this, tier](Key key, Position from, Position to) { return Relocate(tier, key, from, to); }));
+    return levels->back()->Open(opener, bytes);
+  };
+  if (options_.between.size() + 2 > kMaxTiers) {
+    return InvalidArgument("tiers: expected at most " + std::to_string(kMaxTiers) + ", found " +
+                           std::to_string(options_.between.size() + 2));
+  }
+  for (const StoreOptions::Between& between : options_.between) {
+    EV_RETURN_IF_ERROR(open(between.open, RowsIn(between.bytes, layout)));
+  }
+  return open(options_.open_lower, 0);
 }
 
 Status Store::Open() {
-  if (!options_.open_lower) return OkStatus();
-  return options_.open_lower(record_bytes(), this, &lower_);
+  std::vector<std::shared_ptr<Level>> levels;
+  EV_RETURN_IF_ERROR(OpenLevels(layout_, &levels));
+  levels_ = std::move(levels);
+  for (const auto& level : levels_) level->Use();
+  return OkStatus();
 }
 
 Status Store::Gather(Span<const Key> keys, uint32_t tick, float* out, int64_t* missing, ColdRows* cold) const {
@@ -48,9 +79,16 @@ Status Store::Gather(Span<const Key> keys, uint32_t tick, float* out, int64_t* m
   const IndexProbe probe(*index_);
   const GatherArgs args{&probe, hot_.get(), defaults_, layout_.dim(), tick, cold, &cold_parts};
   *missing = GatherRows(args, keys.data(), keys.size(), out);
+  counts(kHotTier).hits.fetch_add(static_cast<int64_t>(keys.size() - cold_parts.size()) - *missing,
+                                  std::memory_order_relaxed);
   if (!tiered()) return OkStatus();
   touches_.fetch_add(static_cast<int64_t>(keys.size()), std::memory_order_relaxed);
   if (cold->empty()) return OkStatus();
+  CountByTier hits{};
+  for (const Location location : cold->locations()) ++hits[static_cast<size_t>(TierOf(location))];
+  for (int tier = 1; tier < tiers(); ++tier) {
+    counts(tier).hits.fetch_add(hits[static_cast<size_t>(tier)], std::memory_order_relaxed);
+  }
   EV_RETURN_IF_ERROR(Fetch(cold));
   const auto dim = static_cast<size_t>(layout_.dim());
   for (const uint32_t part : cold_parts) {
@@ -71,27 +109,50 @@ void Store::FindCold(Span<const Key> keys, ColdRows* cold) const {
   std::vector<Location> locations(keys.size());
   index_->Find(keys, locations.data());
   for (size_t i = 0; i < keys.size(); ++i) {
-    if (locations[i] != kNoLocation && TierOf(locations[i]) != kHot) cold->Want(keys[i], locations[i]);
+    if (locations[i] != kNoLocation && TierOf(locations[i]) != kHotTier) cold->Want(keys[i], locations[i]);
   }
 }
 
+Status Store::ReadLevel(int tier, Span<const Key> keys, Span<const Position> positions, Span<std::byte> records) const {
+  const uint64_t start = Nanos();
+  EV_RETURN_IF_ERROR(level(tier).tier().Get(keys, positions, records));
+  counts(tier).read_ns.Record(Nanos() - start);
+  counts(tier).reads.fetch_add(static_cast<int64_t>(keys.size()), std::memory_order_relaxed);
+  return OkStatus();
+}
+
+Status Store::PutLevel(int tier, const Level& level, Span<const Key> keys, Span<const std::byte> records,
+                       Span<Position> positions) const {
+  const uint64_t start = Nanos();
+  EV_RETURN_IF_ERROR(level.tier().Put(keys, records, positions));
+  TierCounts& counted = counts(tier);
+  counted.write_ns.Record(Nanos() - start);
+  counted.writes.fetch_add(static_cast<int64_t>(keys.size()), std::memory_order_relaxed);
+  counted.put_bytes.fetch_add(static_cast<int64_t>(records.size()), std::memory_order_relaxed);
+  return OkStatus();
+}
+
 Status Store::Fetch(ColdRows* cold) const {
-  cold->Prepare(record_bytes());
   std::vector<Position> positions;
-  for (int round = 0; !cold->empty(); ++round) {
+  for (int round = 0;; ++round) {
+    cold->Prepare(record_bytes());
     positions.clear();
     for (const Location location : cold->locations()) positions.push_back(PositionOf(location));
-    const Status status = lower_->Get(cold->keys(), positions, cold->records());
-    if (status.ok()) break;
-    if (status.code() != StatusCode::kNotFound || round == kFetchRounds) return status;
+    Status status;
+    for (int tier = 1; tier < tiers() && status.ok(); ++tier) {
+      const size_t first = cold->begin(tier);
+      const size_t n = cold->end(tier) - first;
+      if (n == 0) continue;
+      status = ReadLevel(tier, cold->keys().subspan(first, n), Span<const Position>(positions.data() + first, n),
+                         cold->records(tier));
+      if (status.ok()) counts(tier).cold_reads.fetch_add(static_cast<int64_t>(n), std::memory_order_relaxed);
+    }
+    if (status.ok() || status.code() != StatusCode::kNotFound || round == kFetchRounds) return status;
     // A row has moved since its location was read: look where all of them are now.
     const std::vector<Key> keys(cold->keys().begin(), cold->keys().end());
     cold->Clear();
     FindCold(keys, cold);
-    cold->Prepare(record_bytes());
   }
-  counts_.cold_reads.fetch_add(static_cast<int64_t>(cold->size()), std::memory_order_relaxed);
-  return OkStatus();
 }
 
 Status Store::Promote(const ColdRows& cold, size_t room, uint32_t tick) {
@@ -103,24 +164,36 @@ Status Store::Promote(const ColdRows& cold, size_t room, uint32_t tick) {
   Partition partition;
   partition.Build(cold.keys().subspan(0, n), serial);
   size_t used = 0;
+  CountByTier comers{};
   for (int s = 0; s < kStripes; ++s) {
     if (partition.stripe(s).empty()) continue;
     std::lock_guard<std::mutex> lock(stripes_.of(s));
     for (const KeyAt& entry : partition.stripe(s)) {
       const Location from = cold.location(entry.position);
       const Position position = positions[used];
-      Unpack(cold.record(entry.position), position);
-      Settle(entry.key, position, from, tick);
-      if (index_->Move(entry.key, from, MakeLocation(kHot, position))) {
-        ++used;
-      } else {
-        hot_->SetRank(position, kNoRow);
+      hot_->Unpack(cold.record(entry.position), position);
+      Settle(entry.key, position, from, from, tick);
+      if (!index_->Move(entry.key, from, MakeLocation(kHotTier, position))) {
+        hot_->residents()->SetRank(position, kNoRow);
+        continue;
       }
+      ++used;
+      ++comers[static_cast<size_t>(TierOf(from))];
+      if (const Residents* below = residents(TierOf(from))) below->SetRank(PositionOf(from), kCopyRank);
     }
   }
   hot_->rows().Remove({}, Span<const Position>(positions.data() + used, n - used));
-  counts_.promotions.fetch_add(static_cast<int64_t>(used), std::memory_order_relaxed);
+  CountComers(comers);
   return OkStatus();
+}
+
+void Store::CountComers(const CountByTier& from) const {
+  for (int tier = 1; tier < tiers(); ++tier) {
+    const int64_t n = from[static_cast<size_t>(tier)];
+    if (n == 0) continue;
+    counts(tier).promotions.fetch_add(n, std::memory_order_relaxed);
+    counts(tier).rows.fetch_sub(n, std::memory_order_relaxed);
+  }
 }
 
 Status Store::RecordOf(Key key, Location location, const ColdRows& cold, std::byte* late,
@@ -128,37 +201,49 @@ Status Store::RecordOf(Key key, Location location, const ColdRows& cold, std::by
   *record = cold.Find(key, location);
   if (*record != nullptr) return OkStatus();
   const Position position = PositionOf(location);
-  EV_RETURN_IF_ERROR(
-      lower_->Get(Span<const Key>(&key, 1), Span<const Position>(&position, 1), Span<std::byte>(late, record_bytes())));
-  counts_.cold_reads.fetch_add(1, std::memory_order_relaxed);
-  counts_.late_reads.fetch_add(1, std::memory_order_relaxed);
+  const int tier = TierOf(location);
+  EV_RETURN_IF_ERROR(ReadLevel(tier, Span<const Key>(&key, 1), Span<const Position>(&position, 1),
+                               Span<std::byte>(late, record_bytes())));
+  counts(tier).cold_reads.fetch_add(1, std::memory_order_relaxed);
+  counts(tier).late_reads.fetch_add(1, std::memory_order_relaxed);
   *record = late;
   return OkStatus();
 }
 
-void Store::Pack(Position position, std::byte* record) const {
-  std::memcpy(record, hot_->rows().row(position), layout_.row_bytes());
-  if (!options_.with_meta) return;
-  std::memset(record + layout_.row_bytes(), 0, kRowPartAlignment);
-  std::memcpy(record + layout_.row_bytes(), hot_->rows().meta(position), sizeof(RowMeta));
-}
-
-void Store::Unpack(const std::byte* record, Position position) const {
-  std::memcpy(hot_->rows().row(position), record, layout_.row_bytes());
-  if (options_.with_meta) std::memcpy(hot_->rows().meta(position), record + layout_.row_bytes(), sizeof(RowMeta));
-}
-
-void Store::Settle(Key key, Position position, Location copy, uint32_t tick) const {
-  hot_->SetPlace(position, HashIndex::PlaceOf(key));
-  hot_->copy(position) = copy;
-  hot_->SetRank(position, TouchedRank(hot_->strategy(), kNoRow, tick));
+void Store::Settle(Key key, Position position, Location from, Location copy, uint32_t tick) const {
+  Residents& hot = *hot_->residents();
+  const Residents* below = from == kNoLocation ? nullptr : residents(TierOf(from));
+  const Rank before = below == nullptr ? kNoRow : below->rank(PositionOf(from));
+  hot.Settle(position, HashIndex::PlaceOf(key), copy, TouchedRank(hot.strategy(), before, tick));
 }
 
 void Store::MarkDirty(Key key, Position position, Garbage* garbage) const {
-  Location& copy = hot_->copy(position);
+  Location& copy = hot_->residents()->copy(position);
   if (copy == kNoLocation) return;
-  if (copy != kLeaving) garbage->emplace_back(key, PositionOf(copy));
+  if (copy != kLeaving) Discard(key, copy, garbage);
   copy = kNoLocation;
+}
+
+void Store::Discard(Key key, Location location, Garbage* garbage) const {
+  while (location != kNoLocation && location != kLeaving) {
+    garbage->emplace_back(key, location);
+    const Residents* bounded = residents(TierOf(location));
+    if (bounded == nullptr) return;
+    const Position position = PositionOf(location);
+    bounded->SetRank(position, kNoRow);
+    location = std::exchange(bounded->copy(position), kNoLocation);
+  }
+}
+
+Location* Store::FindLink(Location location, Location target) const {
+  while (location != kNoLocation && location != kLeaving) {
+    const Residents* bounded = residents(TierOf(location));
+    if (bounded == nullptr) return nullptr;
+    Location& copy = bounded->copy(PositionOf(location));
+    if (copy == target) return &copy;
+    location = copy;
+  }
+  return nullptr;
 }
 
 void Store::Resolve(RowRefs* refs) const {
@@ -167,7 +252,7 @@ void Store::Resolve(RowRefs* refs) const {
   refs->meta.assign(options_.with_meta ? n : 0, nullptr);
   for (size_t i = 0; i < n; ++i) {
     const Location location = refs->locations[i];
-    const bool hot = location != kNoLocation && TierOf(location) == kHot;
+    const bool hot = location != kNoLocation && TierOf(location) == kHotTier;
     refs->rows[i] = hot ? hot_->rows().row(PositionOf(location)) : nullptr;
     if (hot && options_.with_meta) refs->meta[i] = hot_->rows().meta(PositionOf(location));
   }
@@ -182,7 +267,7 @@ Status Store::Read(Span<const Key> keys, const ColdRows& cold, RowRefs* refs) co
   refs->late.resize(keys.size() * record_bytes());
   for (size_t i = 0; i < keys.size(); ++i) {
     const Location location = refs->locations[i];
-    if (location == kNoLocation || TierOf(location) == kHot) continue;
+    if (location == kNoLocation || TierOf(location) == kHotTier) continue;
     const std::byte* record = nullptr;
     std::byte* own = refs->late.data() + i * record_bytes();
     EV_RETURN_IF_ERROR(RecordOf(keys[i], location, cold, own, &record));
@@ -199,39 +284,42 @@ Status Store::FindOrInsert(Span<const Key> keys, const ColdRows& cold, uint32_t 
   index_->Find(keys, locations.data());
   *inserted = 0;
   Garbage garbage;
-  const auto absent = [](Location location) { return location == kNoLocation || TierOf(location) != kHot; };
+  const auto absent = [](Location location) { return location == kNoLocation || TierOf(location) != kHotTier; };
   std::vector<Position> positions(static_cast<size_t>(std::count_if(locations.begin(), locations.end(), absent)));
   if (!positions.empty()) EV_RETURN_IF_ERROR(hot_->rows().Allocate(positions));
+  counts(kHotTier).hits.fetch_add(static_cast<int64_t>(keys.size() - positions.size()), std::memory_order_relaxed);
+  const Residents* hot = hot_->residents();
   if (tiered()) {
     refs->late.resize(record_bytes());
     touches_.fetch_add(static_cast<int64_t>(keys.size()), std::memory_order_relaxed);
   }
   size_t used = 0;
+  CountByTier comers{};
   Status status;
   for (size_t i = 0; i < keys.size() && status.ok(); ++i) {
     const Location found = locations[i];
     if (!absent(found)) {
       if (!tiered()) continue;
-      hot_->Touch(PositionOf(found), tick);
+      hot->Touch(PositionOf(found), tick);
       MarkDirty(keys[i], PositionOf(found), &garbage);
       continue;
     }
     const Position position = positions[used];
-    const Location here = MakeLocation(kHot, position);
+    const Location here = MakeLocation(kHotTier, position);
     Location existing = kNoLocation;
     if (found == kNoLocation) {
       layout_.InitRow(defaults_->row(keys[i]), hot_->rows().row(position));
-      if (tiered()) Settle(keys[i], position, kNoLocation, tick);
+      if (tiered()) Settle(keys[i], position, kNoLocation, kNoLocation, tick);
       status = index_->Insert(keys[i], here, &existing);
     } else {
       const std::byte* record = nullptr;
       status = RecordOf(keys[i], found, cold, refs->late.data(), &record);
       if (!status.ok()) break;
-      Unpack(record, position);
-      Settle(keys[i], position, kNoLocation, tick);
+      hot_->Unpack(record, position);
+      Settle(keys[i], position, found, kNoLocation, tick);
       index_->Move(keys[i], found, here);  // whoever else would move it waits for the stripe
-      garbage.emplace_back(keys[i], PositionOf(found));
-      counts_.promotions.fetch_add(1, std::memory_order_relaxed);
+      Discard(keys[i], found, &garbage);
+      ++comers[static_cast<size_t>(TierOf(found))];
     }
     const bool made = status.ok() && existing == kNoLocation;
     locations[i] = made ? here : existing;
@@ -240,11 +328,18 @@ Status Store::FindOrInsert(Span<const Key> keys, const ColdRows& cold, uint32_t 
   }
   if (used < positions.size()) {  // a key that stands twice, or a failure
     if (tiered()) {
-      for (size_t i = used; i < positions.size(); ++i) hot_->SetRank(positions[i], kNoRow);
+      for (size_t i = used; i < positions.size(); ++i) hot->SetRank(positions[i], kNoRow);
     }
     hot_->rows().Remove({}, Span<const Position>(positions.data() + used, positions.size() - used));
   }
-  RetireLower(std::move(garbage));
+  if (tiered()) {
+    CountComers(comers);
+    for (int tier = 1; tier < tiers(); ++tier) {
+      const int64_t n = comers[static_cast<size_t>(tier)];
+      if (n != 0) counts(tier).hits.fetch_add(n, std::memory_order_relaxed);
+    }
+    RetireLower(garbage);
+  }
   EV_RETURN_IF_ERROR(status);
   Resolve(refs);
   return OkStatus();
@@ -252,26 +347,38 @@ Status Store::FindOrInsert(Span<const Key> keys, const ColdRows& cold, uint32_t 
 
 void Store::RetireHot(std::vector<Position> positions) {
   if (positions.empty()) return;
-  epochs_.Retire([tier = hot_, positions = std::move(positions)] {
-    if (tier->bounded()) {
+  std::atomic<int64_t>* retiring = &counts(kHotTier).retiring;
+  retiring->fetch_add(static_cast<int64_t>(positions.size()), std::memory_order_relaxed);
+  epochs_.Retire([tier = hot_, positions = std::move(positions), retiring] {
+    if (const Residents* residents = tier->residents()) {
       // Not before: a lookup that still sees the row may touch it.
-      for (const Position position : positions) tier->SetRank(position, kNoRow);
+      for (const Position position : positions) residents->SetRank(position, kNoRow);
     }
     tier->rows().Remove({}, positions);
+    retiring->fetch_sub(static_cast<int64_t>(positions.size()), std::memory_order_relaxed);
   });
 }
 
-void Store::RetireLower(Garbage garbage) {
-  if (garbage.empty()) return;
-  epochs_.Retire([tier = lower_, garbage = std::move(garbage)] {
+void Store::RetireLower(const Garbage& garbage) {
+  for (size_t i = 0; i < levels_.size() && !garbage.empty(); ++i) {
     std::vector<Key> keys;
     std::vector<Position> positions;
-    for (const auto& [key, position] : garbage) {
+    for (const auto& [key, location] : garbage) {
+      if (TierOf(location) != static_cast<int>(i) + 1) continue;
       keys.push_back(key);
-      positions.push_back(position);
+      positions.push_back(PositionOf(location));
     }
-    tier->Remove(keys, positions);
-  });
+    if (keys.empty()) continue;
+    std::atomic<int64_t>* retiring = &counts(static_cast<int>(i) + 1).retiring;
+    retiring->fetch_add(static_cast<int64_t>(keys.size()), std::memory_order_relaxed);
+    epochs_.Retire([level = levels_[i], keys = std::move(keys), positions = std::move(positions), retiring] {
+      if (const Residents* residents = level->residents()) {
+        for (const Position position : positions) residents->SetRank(position, kNoRow);
+      }
+      level->tier().Remove(keys, positions);
+      retiring->fetch_sub(static_cast<int64_t>(keys.size()), std::memory_order_relaxed);
+    });
+  }
 }
 
 size_t Store::Remove(Span<const Key> keys) {
@@ -282,16 +389,17 @@ size_t Store::Remove(Span<const Key> keys) {
     const Location location = index_->Remove(key);
     if (location == kNoLocation) continue;
     ++count;
-    const Position position = PositionOf(location);
-    if (TierOf(location) != kHot) {
-      garbage.emplace_back(key, position);
+    if (TierOf(location) != kHotTier) {
+      counts(TierOf(location)).rows.fetch_sub(1, std::memory_order_relaxed);
+      Discard(key, location, &garbage);
       continue;
     }
+    const Position position = PositionOf(location);
     if (tiered()) MarkDirty(key, position, &garbage);
     dropped.push_back(position);
   }
   RetireHot(std::move(dropped));
-  RetireLower(std::move(garbage));
+  RetireLower(garbage);
   return count;
 }
 
@@ -301,23 +409,76 @@ void Store::FindTiers(Span<const Key> keys, int32_t* tiers) const {
   for (size_t i = 0; i < keys.size(); ++i) tiers[i] = locations[i] == kNoLocation ? -1 : TierOf(locations[i]);
 }
 
-bool Store::Relocate(Key key, Position from, Position to) {
+bool Store::Relocate(int tier, Key key, Position from, Position to) {
   std::lock_guard<std::mutex> lock(stripes_.of(StripeOf(HashKey(key))));
   const EpochGuard guard(epochs_);
+  const Location was = MakeLocation(tier, from);
   Location location = kNoLocation;
   index_->Find(Span<const Key>(&key, 1), &location);
-  if (location == kNoLocation) return false;
-  if (TierOf(location) != kHot) return index_->Move(key, MakeLocation(kLower, from), MakeLocation(kLower, to));
-  Location& copy = hot_->copy(PositionOf(location));
-  if (copy != MakeLocation(kLower, from)) return false;
-  copy = MakeLocation(kLower, to);
+  if (location == was) return index_->Move(key, was, MakeLocation(tier, to));
+  Location* link = FindLink(location, was);
+  if (link == nullptr) return false;
+  *link = MakeLocation(tier, to);
   return true;
 }
 
+size_t Store::RowsOf(int tier) const {
+  const int64_t retiring = counts(tier).retiring.load(std::memory_order_relaxed);
+  const size_t held = tier == kHotTier ? hot_rows() : level(tier).tier().size();
+  return held - std::min(held, static_cast<size_t>(retiring));
+}
+
 size_t Store::Excess() const {
-  if (!tiered()) return 0;
-  const size_t rows = hot_->rows().size();
-  return rows > hot_->capacity() ? rows - hot_->capacity() : 0;
+  size_t excess = 0;
+  for (int tier = 0; tier < tiers(); ++tier) {
+    const Residents* bounded = residents(tier);
+    if (bounded == nullptr) continue;
+    const size_t rows = RowsOf(tier);
+    excess += rows > bounded->capacity() ? rows - bounded->capacity() : 0;
+  }
+  return excess;
+}
+
+int64_t Store::cold_reads() const {
+  int64_t reads = 0;
+  for (const TierCounts& counted : counts_) reads += counted.cold_reads.load(std::memory_order_relaxed);
+  return reads;
+}
+
+TierMetrics Store::metrics(int tier) const {
+  const auto value = [](const std::atomic<int64_t>& count) { return count.load(std::memory_order_relaxed); };
+  const TierCounts& counted = counts(tier);
+  const Residents* bounded = residents(tier);
+  TierMetrics m = tier == kHotTier ? hot_->rows().tier_metrics() : level(tier).tier().tier_metrics();
+  int64_t below = 0;
+  for (int lower = tier + 1; lower < tiers(); ++lower) {
+    below += value(counts(lower).rows);
+    m.misses += value(counts(lower).hits);
+  }
+  m.rows = tier == kHotTier ? std::max<int64_t>(size() - below, 0) : value(counted.rows);
+  m.capacity = bounded == nullptr ? 0 : bounded->capacity();
+  const auto held = static_cast<int64_t>(RowsOf(tier));
+  m.copies = std::max<int64_t>(held - m.rows, 0);
+  if (bounded != nullptr) m.index_bytes += static_cast<int64_t>(bounded->bytes());
+  m.hits = value(counted.hits);
+  m.promotions = value(counted.promotions);
+  m.demotions = value(counted.demotions);
+  m.clean_demotions = value(counted.clean_demotions);
+  m.reads = value(counted.reads);
+  m.late_reads = value(counted.late_reads);
+  m.writes = value(counted.writes);
+  m.device_reads += value(counted.past_device_reads);
+  m.written_bytes += value(counted.past_written_bytes);
+  m.compaction_bytes += value(counted.past_compaction_bytes);
+  if (m.written_bytes == 0) m.written_bytes = value(counted.put_bytes);
+  m.write_amplification = Ratio(m.written_bytes, static_cast<double>(value(counted.put_bytes)));
+  const size_t record = tier == kHotTier ? layout_.row_bytes() : record_bytes();
+  m.space_amplification = Ratio(m.bytes, static_cast<double>(held) * static_cast<double>(record));
+  m.read_p50_us = Micros(counted.read_ns.Quantile(0.5));
+  m.read_p99_us = Micros(counted.read_ns.Quantile(0.99));
+  m.write_p50_us = Micros(counted.write_ns.Quantile(0.5));
+  m.write_p99_us = Micros(counted.write_ns.Quantile(0.99));
+  return m;
 }
 
 }  // namespace ev

@@ -1,29 +1,37 @@
 // Store: one index over tiers in an order.  It finds a key's row, makes one for a key that has none, brings rows up to the
 // hot tier and moves them down from it, drops rows, and moves all of them to a new layout.
 //
-// The hot tier is DRAM, where rows are read and updated in place; below it may lie one tier whose rows are read in batches
-// and never change: what is updated is first brought up.  The index says for each key in which tier its row is, and a
-// change of that one entry, under the lock of the key's stripe, is what moves a row.
+// Tier 0 is the hot one, where rows are read and updated in place.  Below it lie the levels, from fast to slow: their rows are
+// read in batches and never change, so what is updated is first brought up, from whichever level.  All tiers but the last are
+// bounded: what is too much for one goes to the next.  The index says for each key in which tier its row is, and a change of
+// that one entry, under the lock of the key's stripe, is what moves a row.  A row that came up for a lookup may keep a copy
+// below, and that one a copy further down.
 //
-// Threads:     any method from any thread at once, except Open, Relayout and Clear, which run alone.
+// Memory:      only HotTier, the kernels of Gather and whoever uses RowRefs::rows know that tier 0 is memory of this machine.
+//              A tier 0 in the memory of a device is another HotTier, whose Pack and Unpack copy rows from and to the device,
+//              with its own kernels for Gather and for updates; DRAM is then the first level, and all else stays as it is.
+// Threads:     any method from any thread at once, except Open, Relayout and Clear, which run alone (but for tiers that move
+//              rows by themselves).
 // Locks:       FindOrInsert, Read and Remove want the stripe locks of their keys held by the caller; Gather, Fetch, Promote
 //              and Demote want none held.  A guard of epochs() is held by the caller of every method that says so, one a
 //              thread, from before it looks in the index until it is done with the rows.
 // Invariants:  S1  a row that FindOrInsert gave has the same address while the key's stripe lock is held.
 //              S2  a removed key is not found again until it is inserted again, whatever copies the tiers still hold.
+//              S3  a record of a level is the row of a key, or the copy of one; else it is on its way to be removed.
 //              E1  no lost update: a row that is updated while its copy is being written keeps the update, not the copy.
 //              E3  a row, or a position of a lower tier, that a guard may still see is not used again.
 //              E4  Gather and Promote never wait for a write of a lower tier.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <mutex>
 #include <vector>
 
 #include "ev_tf/base/epoch.h"
+#include "ev_tf/base/histogram.h"
 #include "ev_tf/base/key.h"
 #include "ev_tf/base/span.h"
 #include "ev_tf/base/status.h"
@@ -32,6 +40,7 @@
 #include "ev_tf/row/row_layout.h"
 #include "ev_tf/store/cold_rows.h"
 #include "ev_tf/store/hot_tier.h"
+#include "ev_tf/store/level.h"
 #include "ev_tf/store/stripe_locks.h"
 #include "ev_tf/tier/tier.h"
 
@@ -46,36 +55,56 @@ struct RowRefs {
 };
 
 struct StoreOptions {
+  // A tier between the hot one and the last.
+  struct Between {
+    TierOpener open;
+    int64_t bytes = 0;  // of rows that it should hold
+  };
+
   bool with_meta = false;  // keep a RowMeta for each row
-  // Bytes of rows that the hot tier should hold; a tier below takes the rest.  Without one there is no limit.
+  // Bytes of rows that the hot tier should hold; tiers below take the rest.  Without one there is no limit.
   int64_t hot_bytes = 0;
   CacheStrategy cache_strategy = CacheStrategy::kLfu;
-  // Opens an empty tier below for records of a size; null: DRAM only.  Asked again for each new layout, while the tier of
-  // the old one is still there.
-  std::function<Status(size_t record_bytes, Relocator* relocator, std::shared_ptr<Tier>* out)> open_lower;
+  std::vector<Between> between;  // from fast to slow
+  // The last tier; null: DRAM only.  Each tier is opened again for each new layout, while the one of the old is still there.
+  TierOpener open_lower;
 };
 
-struct StoreCounts {
-  std::atomic<int64_t> promotions{0};       // rows brought up
-  std::atomic<int64_t> demotions{0};        // rows moved down
-  std::atomic<int64_t> clean_demotions{0};  // of these, rows whose copy below was still good: nothing was written
-  std::atomic<int64_t> cold_reads{0};       // records read from below
-  std::atomic<int64_t> late_reads{0};       // of these, one by one under a lock, after a row had moved
+// What a store counts of one tier; see TierMetrics.
+struct TierCounts {
+  std::atomic<int64_t> rows{0};      // of a level; the hot tier has what the others have not
+  std::atomic<int64_t> retiring{0};  // positions that wait for their last reader
+  std::atomic<int64_t> hits{0};
+  std::atomic<int64_t> promotions{0};
+  std::atomic<int64_t> demotions{0};
+  std::atomic<int64_t> clean_demotions{0};
+  std::atomic<int64_t> reads{0};
+  std::atomic<int64_t> cold_reads{0};  // of these, for calls that wanted the rows; the others were on their way down
+  std::atomic<int64_t> late_reads{0};
+  std::atomic<int64_t> writes{0};
+  std::atomic<int64_t> put_bytes{0};  // of those rows
+  // Of tiers that this one has replaced.
+  std::atomic<int64_t> past_device_reads{0};
+  std::atomic<int64_t> past_written_bytes{0};
+  std::atomic<int64_t> past_compaction_bytes{0};
+  Histogram read_ns;   // a batch each
+  Histogram write_ns;  // a batch each
 };
 
-class Store final : public Relocator {
+class Store final {
  public:
   Store(const StoreOptions& options, const RowLayout& layout, const DefaultRows* defaults);
   // Requires: no call is running, no guard is held.
-  ~Store() override;
+  ~Store();
 
-  // Opens the tier below, if there is to be one.  To be called once, first.
+  // Opens the levels, if there are to be any.  To be called once, first.
   Status Open();
 
   const RowLayout& layout() const { return layout_; }
   EpochDomain& epochs() const { return epochs_; }
   StripeLocks& stripes() const { return stripes_; }
-  bool tiered() const { return lower_ != nullptr; }
+  int tiers() const { return 1 + static_cast<int>(levels_.size()); }
+  bool tiered() const { return !levels_.empty(); }
   // The number of a new call, for the ranks of the rows that it touches.
   uint32_t NextTick() const { return tick_.fetch_add(1, std::memory_order_relaxed) + 1; }
 
@@ -109,71 +138,119 @@ class Store final : public Relocator {
   void ScanKeys(Visitor&& visit) const {
     index_->Scan([&](Key key, Location) { visit(key); });
   }
-  // tiers[i] = the tier of keys[i]'s row: 0 the hot one, 1 the one below, -1 none.  Requires: a guard.
+  // tiers[i] = the tier of keys[i]'s row, -1 if it has none.  Requires: a guard.
   void FindTiers(Span<const Key> keys, int32_t* tiers) const;
 
-  // Moves rows down until the hot tier holds at most `rows`, or all that can be moved have been.  Callers take turns.
-  // Requires: no guard, no lock.  IoError, OutOfSpace: of the tier below; rows that could not be written stay up.
+  // Moves rows down until the hot tier holds at most `rows` and each bounded level what it should, or all that can be moved
+  // have been.  Callers take turns.  On its way a level may hold one batch of writes more.
+  // Requires: no guard, no lock.  IoError, OutOfSpace: of a tier below; rows that could not be written stay up.
   Status Demote(size_t rows);
-  // Rows of the hot tier above its capacity; 0 without a tier below.
+  // Rows of bounded tiers above their capacity.
   size_t Excess() const;
-  size_t hot_capacity() const { return hot_->capacity(); }
+  size_t hot_capacity() const { return hot_->residents() == nullptr ? 0 : hot_->residents()->capacity(); }
+  // With those that wait for their last reader.
   size_t hot_rows() const { return hot_->rows().size(); }
 
-  // What compaction asks; see Relocator.
-  bool Relocate(Key key, Position from, Position to) override;
-
-  // Moves every row to `layout`, which extends layout(): the new slots get their initial values.  Runs alone.
+  // Moves every row to `layout`, which extends layout(): the new slots get their initial values.  Runs alone.  Besides the
+  // tiers of the new layout it takes an index of memory, and rows of one step.  After an error nothing has changed.
   Status Relayout(const RowLayout& layout);
-  // Drops every row.  Runs alone.
+  // Drops every row.  Runs alone.  After an error nothing has changed.
   Status Clear();
 
   int64_t size() const { return index_->size(); }
   int64_t index_bytes() const { return index_->bytes(); }
   const HotTier& hot() const { return *hot_; }
-  const Tier* lower() const { return lower_.get(); }
-  const StoreCounts& counts() const { return counts_; }
+  // Requires: tier < tiers().
+  TierMetrics metrics(int tier) const;
+  // Rows read from levels for calls that wanted them.
+  int64_t cold_reads() const;
 
  private:
   // A row on its way down.
   struct Leaving {
     Position position;
     Key key;
+    Location copy;  // which it had further down already
   };
-  using Garbage = std::vector<std::pair<Key, Position>>;  // records of the tier below that are copies no more
+  using Garbage = std::vector<std::pair<Key, Location>>;  // records of levels that are copies no more
+  using CountByTier = std::array<int64_t, kMaxTiers>;
+  // All that a store holds.
+  struct Content {
+    std::unique_ptr<HashIndex> index;
+    std::shared_ptr<HotTier> hot;
+    std::vector<std::shared_ptr<Level>> levels;
+  };
 
-  size_t record_bytes() const { return layout_.row_bytes() + (options_.with_meta ? kRowPartAlignment : 0); }
+  size_t RecordBytes(const RowLayout& layout) const {
+    return layout.row_bytes() + (options_.with_meta ? kRowPartAlignment : 0);
+  }
+  size_t record_bytes() const { return RecordBytes(layout_); }
   std::shared_ptr<HotTier> NewHotTier(const RowLayout& layout) const;
-  void Pack(Position position, std::byte* record) const;
-  void Unpack(const std::byte* record, Position position) const;
+  Status OpenLevels(const RowLayout& layout, std::vector<std::shared_ptr<Level>>* levels);
+  Level& level(int tier) const { return *levels_[static_cast<size_t>(tier) - 1]; }
+  // Null for the last tier.
+  Residents* residents(int tier) const { return tier == kHotTier ? hot_->residents() : level(tier).residents(); }
+  TierCounts& counts(int tier) const { return counts_[static_cast<size_t>(tier)]; }
+  // Rows and copies, without what waits for its last reader.
+  size_t RowsOf(int tier) const;
+  // Tier::Put into a level of that number, counted.
+  Status PutLevel(int tier, const Level& level, Span<const Key> keys, Span<const std::byte> records,
+                  Span<Position> positions) const;
+  // Tier::Get, counted.
+  Status ReadLevel(int tier, Span<const Key> keys, Span<const Position> positions, Span<std::byte> records) const;
   // The record of a key at `location`: staged, or read now into *late.
   Status RecordOf(Key key, Location location, const ColdRows& cold, std::byte* late, const std::byte** record) const;
   void Resolve(RowRefs* refs) const;
-  // The row at `position` is new here.
-  void Settle(Key key, Position position, Location copy, uint32_t tick) const;
-  // The row at `position` is about to be written: its copy below is one no more.
+  // The row at `position` of the hot tier is new there; it was at `from`, which it may keep as a `copy`.
+  void Settle(Key key, Position position, Location from, Location copy, uint32_t tick) const;
+  void CountComers(const CountByTier& from) const;
+  // The row at `position` of the hot tier is about to be written: copies below are none any more.
   void MarkDirty(Key key, Position position, Garbage* garbage) const;
+  // The record at `location`, and copies further down, are of no use.
+  void Discard(Key key, Location location, Garbage* garbage) const;
+  // Where it is written that `target` is a copy of the row at `location`; null: nowhere.
+  Location* FindLink(Location location, Location target) const;
   void RetireHot(std::vector<Position> positions);
-  void RetireLower(Garbage garbage);
+  void RetireLower(const Garbage& garbage);
+  // What compaction asks; see tier.h.
+  bool Relocate(int tier, Key key, Position from, Position to);
 
   // Demote, step by step; see demote.cc.
-  Status DemoteSome(size_t wanted, size_t* moved);
-  void StartLeaving(Span<const Victim> victims, std::vector<Leaving>* leaving, std::vector<std::byte>* records,
-                    size_t* moved);
-  void FinishLeaving(Span<const Leaving> leaving, Span<const Position> positions, bool written, size_t* moved);
+  Status DemoteTo(int tier, size_t rows);
+  Status DemoteSome(int tier, size_t wanted, size_t* moved);
+  Status DemoteBatch(int tier, Span<const Victim> victims, size_t* moved);
+  void StartLeaving(int tier, Span<const Victim> victims, std::vector<Leaving>* leaving,
+                    std::vector<std::byte>* records, size_t* moved);
+  void FinishLeaving(int tier, Span<const Leaving> leaving, Span<const Position> positions, bool written,
+                     size_t* moved);
+  // Whether `copy` is the copy of the row of `key`.
+  bool HasCopy(uint32_t place, Location copy, Key key) const;
+  // Takes `copy`, of a bounded level, from the row of that place which has it; the row gets `instead`, or, if that is
+  // kNoLocation, what copy that one had.  False: no row has it.
+  bool GiveUpCopy(uint32_t place, Location copy, Location instead, Key* key) const;
+  void CountDemotions(int tier, size_t rows) const;
+
+  // Relayout and Clear, step by step; see relayout.cc.
+  Status OpenContent(const RowLayout& layout, Content* fresh);
+  Status CopyRows(const RowLayout& layout, Content* fresh);
+  Status CopyHotRows(const RowLayout& layout, Span<const std::pair<Key, Location>> rows, Content* fresh) const;
+  Status CopyColdRows(const RowLayout& layout, const ColdRows& cold, int tier, Content* fresh) const;
+  void Widen(const RowLayout& layout, const float* from, float* to) const;
+  void Adopt(Content fresh);
+  void DrainEpochs();
 
   mutable EpochDomain epochs_;
   mutable StripeLocks stripes_;
   mutable std::atomic<uint32_t> tick_{0};
   mutable std::atomic<int64_t> touches_{0};  // of rows of the hot tier, since its counts were last halved
-  mutable StoreCounts counts_;
+  mutable std::array<TierCounts, kMaxTiers> counts_;
   const StoreOptions options_;
   const DefaultRows* const defaults_;
   RowLayout layout_;
   std::unique_ptr<HashIndex> index_;
-  std::shared_ptr<HotTier> hot_;  // rows that wait for their last reader keep their tier
-  std::shared_ptr<Tier> lower_;   // null: none
-  std::mutex demote_mu_;          // one demotion at a time
+  std::shared_ptr<HotTier> hot_;                // rows that wait for their last reader keep their tier
+  std::vector<std::shared_ptr<Level>> levels_;  // levels_[i] is tier i + 1
+  std::mutex demote_mu_;                        // one demotion at a time
 };
 
 }  // namespace ev

@@ -18,6 +18,7 @@
 #include "ev_tf/base/span.h"
 #include "ev_tf/base/status.h"
 #include "ev_tf/index/location.h"
+#include "ev_tf/tier/tier_metrics.h"
 
 namespace ev {
 
@@ -54,6 +55,14 @@ class Tier {
 
   virtual size_t size() const = 0;
   virtual size_t bytes() const = 0;  // memory or disk held
+
+  // What the tier knows of itself that its caller does not: bytes, index_bytes, device_reads, written_bytes and
+  // compaction_bytes; of a tier that counts nothing, its bytes.  written_bytes 0: a row is written once, as it is.
+  virtual TierMetrics tier_metrics() const {
+    TierMetrics m;
+    m.bytes = static_cast<int64_t>(bytes());
+    return m;
+  }
 };
 
 }  // namespace ev

@@ -278,7 +278,7 @@ VariableMetrics EmbeddingVariable::Impl::metrics() const {
   m.row_bytes = static_cast<int64_t>(store_.layout().row_bytes());
   m.row_pool_bytes = static_cast<int64_t>(pool.bytes());
   m.index_bytes = store_.index_bytes();
-  m.meta_bytes = static_cast<int64_t>(pool.meta_bytes() + store_.hot().state_bytes());
+  m.meta_bytes = static_cast<int64_t>(pool.meta_bytes());
   m.lookup_keys = lookup_keys_.load(std::memory_order_relaxed);
   m.lookup_misses = lookup_misses_.load(std::memory_order_relaxed);
   m.update_keys = update_keys_.load(std::memory_order_relaxed);
@@ -287,15 +287,18 @@ VariableMetrics EmbeddingVariable::Impl::metrics() const {
   m.removes = removes_.load(std::memory_order_relaxed);
   m.hot_rows = static_cast<int64_t>(store_.hot_rows());
   m.hot_capacity = static_cast<int64_t>(store_.hot_capacity());
-  if (!store_.tiered()) return m;
-  const StoreCounts& counts = store_.counts();
-  m.lower_rows = static_cast<int64_t>(store_.lower()->size());
-  m.lower_bytes = static_cast<int64_t>(store_.lower()->bytes());
-  m.promotions = counts.promotions.load(std::memory_order_relaxed);
-  m.demotions = counts.demotions.load(std::memory_order_relaxed);
-  m.clean_demotions = counts.clean_demotions.load(std::memory_order_relaxed);
-  m.cold_reads = counts.cold_reads.load(std::memory_order_relaxed);
-  m.late_reads = counts.late_reads.load(std::memory_order_relaxed);
+  for (int tier = 0; tier < store_.tiers(); ++tier) {
+    const TierMetrics& t = m.tiers.emplace_back(store_.metrics(tier));
+    m.meta_bytes += t.index_bytes;
+    m.promotions += t.promotions;
+    m.demotions += t.demotions;
+    m.clean_demotions += t.clean_demotions;
+    m.late_reads += t.late_reads;
+    if (tier == kHotTier) continue;
+    m.lower_rows += t.rows + t.copies;
+    m.lower_bytes += t.bytes;
+  }
+  m.cold_reads = store_.cold_reads();
   return m;
 }
 

@@ -43,23 +43,24 @@ struct VariableMetrics {
   int64_t row_bytes = 0;       // one row: value and slots, padded
   int64_t row_pool_bytes = 0;  // rows in use and free ones
   int64_t index_bytes = 0;     // key -> row
-  int64_t meta_bytes = 0;      // frequency and version
+  int64_t meta_bytes = 0;      // frequency and version; what is known of rows in tiers
   int64_t lookup_keys = 0;     // keys given to Lookup
   int64_t lookup_misses = 0;   // of these, keys that read their default row
   int64_t update_keys = 0;     // keys given to Apply, duplicates counted
   int64_t update_rows = 0;     // rows updated: keys after dedup
   int64_t inserts = 0;
   int64_t removes = 0;
-  // With a tier below DRAM:
-  int64_t hot_rows = 0;         // rows in DRAM
-  int64_t hot_capacity = 0;     // rows that DRAM should hold; 0: no limit
-  int64_t lower_rows = 0;       // rows and copies of rows below
-  int64_t lower_bytes = 0;      // memory or disk of the tier below
-  int64_t promotions = 0;       // rows brought up
-  int64_t demotions = 0;        // rows moved down
-  int64_t clean_demotions = 0;  // of these, rows whose copy below was still good: nothing was written
-  int64_t cold_reads = 0;       // rows read from below
-  int64_t late_reads = 0;       // of these, one by one, after a row had moved under a call
+  // With tiers below DRAM, over all of them:
+  int64_t hot_rows = 0;            // rows in DRAM
+  int64_t hot_capacity = 0;        // rows that DRAM should hold; 0: no limit
+  int64_t lower_rows = 0;          // rows and copies of rows below
+  int64_t lower_bytes = 0;         // memory or disk of the tiers below
+  int64_t promotions = 0;          // rows brought up
+  int64_t demotions = 0;           // rows moved down
+  int64_t clean_demotions = 0;     // of these, rows whose copy below was still good: nothing was written
+  int64_t cold_reads = 0;          // rows read from below
+  int64_t late_reads = 0;          // of these, one by one, after a row had moved under a call
+  std::vector<TierMetrics> tiers;  // each tier by itself, the fastest first
 };
 
 class EmbeddingVariable {
@@ -124,9 +125,9 @@ class EmbeddingVariable {
   // Drops every row.  Slots stay.
   Status Clear();
 
-  // tiers[i] = where the row of keys[i] is: 0 DRAM, 1 the tier below, -1 nowhere.  Requires: tiers.size() == keys.size().
+  // tiers[i] = where the row of keys[i] is: 0 DRAM, 1 and 2 the tiers below, -1 nowhere.  Requires: tiers.size() == keys.size().
   Status LookupTier(Span<const Key> keys, Span<int32_t> tiers) const;
-  // Moves rows down until DRAM holds no more than it should, and returns when they have arrived.
+  // Moves rows down until no bounded tier holds more than it should, and returns when they have arrived.
   Status FlushEvictions();
   // Brings the rows of `keys` up, where they wait for a later call: for a while they leave DRAM after all others.  Makes
   // room for them first, so it may wait for a write below.

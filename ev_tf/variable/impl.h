@@ -85,6 +85,7 @@ class EmbeddingVariable::Impl final : public EvictionClient {
     store.hot_bytes = options.storage.dram_bytes;
     store.cache_strategy = options.storage.cache_strategy;
     store.open_lower = options.storage.open_lower;
+    for (const auto& [open, bytes] : options.storage.between) store.between.push_back({open, bytes});
     return store;
   }
 

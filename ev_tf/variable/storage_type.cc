@@ -43,6 +43,22 @@ Status OpenByKind(TierKind kind, const std::string& path, size_t record_bytes, s
   return OkStatus();
 }
 
+// In the directory itself, which its tiers share: memkind has room for some hundred heaps, and files in it have no names.
+Status OpenMemkind(const std::string& path, size_t record_bytes, std::shared_ptr<Tier>* out) {
+  TierOptions options;
+  options.kind = TierKind::kPmemMemkind;
+  options.row_bytes = record_bytes;
+  options.path = path;
+  if (!path.empty()) {
+    std::unique_ptr<ScratchDirectory> probe;  // makes the directory, and shows that it can be written to
+    EV_RETURN_IF_ERROR(ScratchDirectory::Make(path, &probe));
+  }
+  std::unique_ptr<Tier> tier;
+  EV_RETURN_IF_ERROR(OpenTier(options, &tier));
+  *out = std::move(tier);
+  return OkStatus();
+}
+
 Status SsdLogDefaults(SsdLogOptions* options) {
   EV_RETURN_IF_ERROR(options->ReadEnvironment());
   const char* scheme = std::getenv("TF_SSDHASH_IO_SCHEME");
@@ -56,45 +72,72 @@ Status SsdLogDefaults(SsdLogOptions* options) {
   return OkStatus();
 }
 
+using Opener = StorageOptions::Opener;
+
+Status SsdLogOpener(const std::string& path, Opener* opener) {
+  SsdLogOptions log;
+  EV_RETURN_IF_ERROR(SsdLogDefaults(&log));
+  *opener = [log, path](size_t record_bytes, Relocator* relocator, std::shared_ptr<Tier>* tier) {
+    return OpenSsdLog(log, path, record_bytes, relocator, tier);
+  };
+  return OkStatus();
+}
+
+Opener KindOpener(TierKind kind, const std::string& path) {
+  return [kind, path](size_t record_bytes, Relocator*, std::shared_ptr<Tier>* tier) {
+    return OpenByKind(kind, path, record_bytes, tier);
+  };
+}
+
+Status Refuse(StorageType type) {
+  const int number = static_cast<int>(type);
+  const bool hbm = type == StorageType::kHbm || type == StorageType::kHbmDram || type == StorageType::kHbmDramSsdHash ||
+                   (type >= StorageType::kHbmDramPmem && type <= StorageType::kHbmDramPmemSsdHash);
+  return Unavailable("storage_type " + std::to_string(number) +
+                     (hbm ? ": it keeps rows in GPU memory, and this build is without; it has "
+                          : ": expected the number of a type, this build has ") +
+                     "DRAM, SSDHASH, LEVELDB, PMEM_LIBPMEM, PMEM_MEMKIND, DRAM_PMEM, DRAM_SSDHASH, DRAM_LEVELDB, "
+                     "DRAM_PMEM_SSDHASH and DRAM_PMEM_LEVELDB");
+}
+
 }  // namespace
 
-Status MakeStorage(StorageType type, const std::string& path, int64_t dram_bytes, CacheStrategy strategy,
+Status MakeStorage(StorageType type, const std::string& path, StorageSizes sizes, CacheStrategy strategy,
                    StorageOptions* out) {
   StorageOptions options;
-  options.dram_bytes = dram_bytes;
+  options.dram_bytes = sizes.dram_bytes;
   options.cache_strategy = strategy;
-  if (type == StorageType::kDefault || type == StorageType::kDram) {
-    *out = options;
-    return OkStatus();
-  }
-  if (dram_bytes <= 0) {
-    return InvalidArgument("storage_size: expected bytes > 0 for DRAM, found " + std::to_string(dram_bytes));
-  }
-  if (path.empty()) return InvalidArgument("storage_path: expected a directory, found none");
+  bool between = false;
   switch (type) {
+    case StorageType::kDefault:
+    case StorageType::kDram: *out = options; return OkStatus();
+    case StorageType::kDramPmemSsdHash: between = true; [[fallthrough]];
     case StorageType::kSsdHash:
-    case StorageType::kDramSsdHash: {
-      SsdLogOptions log;
-      EV_RETURN_IF_ERROR(SsdLogDefaults(&log));
-      options.open_lower = [log, path](size_t record_bytes, Relocator* relocator, std::shared_ptr<Tier>* tier) {
-        return OpenSsdLog(log, path, record_bytes, relocator, tier);
-      };
-      break;
-    }
+    case StorageType::kDramSsdHash: EV_RETURN_IF_ERROR(SsdLogOpener(path, &options.open_lower)); break;
+    case StorageType::kDramPmemLevelDb: between = true; [[fallthrough]];
     case StorageType::kLevelDb:
-    case StorageType::kDramLevelDb:
+    case StorageType::kDramLevelDb: options.open_lower = KindOpener(TierKind::kLevelDb, path); break;
+    case StorageType::kPmemLibpmem:
+    case StorageType::kDramPmem: options.open_lower = KindOpener(TierKind::kPmemLibpmem, path); break;
+    case StorageType::kPmemMemkind:
       options.open_lower = [path](size_t record_bytes, Relocator*, std::shared_ptr<Tier>* tier) {
-        return OpenByKind(TierKind::kLevelDb, path, record_bytes, tier);
+        return OpenMemkind(path, record_bytes, tier);
       };
       break;
-    case StorageType::kDramPmem:
-      options.open_lower = [path](size_t record_bytes, Relocator*, std::shared_ptr<Tier>* tier) {
-        return OpenByKind(TierKind::kPmemLibpmem, path, record_bytes, tier);
-      };
-      break;
-    default:
-      return Unavailable("storage_type " + std::to_string(static_cast<int>(type)) +
-                         ": this build has DRAM, DRAM_SSDHASH, DRAM_LEVELDB and DRAM_PMEM");
+    default: return Refuse(type);
+  }
+  if (sizes.dram_bytes <= 0) {
+    return InvalidArgument("storage_size: expected bytes > 0 for DRAM, found " + std::to_string(sizes.dram_bytes));
+  }
+  if (path.empty() && type != StorageType::kPmemMemkind) {
+    return InvalidArgument("storage_path: expected a directory, found none");
+  }
+  if (between) {
+    if (sizes.middle_bytes <= 0) {
+      return InvalidArgument("storage_size: expected bytes > 0 for the tier below DRAM, found " +
+                             std::to_string(sizes.middle_bytes));
+    }
+    options.between.push_back({KindOpener(TierKind::kPmemLibpmem, path), sizes.middle_bytes});
   }
   *out = std::move(options);
   return OkStatus();

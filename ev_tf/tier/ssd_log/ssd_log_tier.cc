@@ -361,6 +361,16 @@ void SsdLogTier::Remove(Span<const Key> /*keys*/, Span<const Position> positions
 Status SsdLogTier::Flush() { return impl_->Flush(); }
 size_t SsdLogTier::size() const { return Value(impl_->counters_.rows); }
 size_t SsdLogTier::bytes() const { return Value(impl_->counters_.file_bytes); }
+TierMetrics SsdLogTier::tier_metrics() const {
+  const SsdLogMetrics log = metrics();
+  TierMetrics m;
+  m.bytes = static_cast<int64_t>(log.file_bytes);
+  m.index_bytes = static_cast<int64_t>(log.index_bytes);
+  m.device_reads = static_cast<int64_t>(log.reads);
+  m.written_bytes = static_cast<int64_t>(log.written_bytes);
+  m.compaction_bytes = static_cast<int64_t>(log.rows_copied * row_bytes());
+  return m;
+}
 Status SsdLogTier::Settle() { return impl_->Settle(); }
 SsdLogMetrics SsdLogTier::metrics() const { return impl_->Metrics(); }
 const RecoveryReport& SsdLogTier::recovery() const { return impl_->report_; }

@@ -78,6 +78,7 @@ class SsdLogTier final : public Tier {
   Status Flush() override;
   size_t size() const override;
   size_t bytes() const override;
+  TierMetrics tier_metrics() const override;
 
   // Flush(), and compacts until there is nothing left to gain.
   Status Settle();

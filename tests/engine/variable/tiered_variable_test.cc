@@ -14,6 +14,7 @@
 #include "ev_tf/optim/sgd.h"
 #include "ev_tf/tier/dram/dram_tier.h"
 #include "ev_tf/variable/embedding_variable.h"
+#include "tests/support/tiers.h"
 
 namespace ev {
 namespace {
@@ -25,7 +26,8 @@ uint64_t Seed() {
   return text == nullptr ? 20260101u : std::strtoull(text, nullptr, 10);
 }
 
-std::unique_ptr<EmbeddingVariable> MakeVariable(int64_t dram_bytes, CacheStrategy strategy) {
+// middle_bytes: of a tier between, over a log that compacts all the time; 0: memory below, and nothing between.
+std::unique_ptr<EmbeddingVariable> MakeVariable(int64_t dram_bytes, CacheStrategy strategy, int64_t middle_bytes = 0) {
   std::vector<float> defaults(16 * kDim);
   for (size_t i = 0; i < defaults.size(); ++i) defaults[i] = 0.01f * static_cast<float>(i);
   VariableOptions options;
@@ -39,6 +41,10 @@ std::unique_ptr<EmbeddingVariable> MakeVariable(int64_t dram_bytes, CacheStrateg
       *out = std::make_shared<DramTier>(record_bytes, false);
       return OkStatus();
     };
+  }
+  if (middle_bytes > 0) {
+    options.storage.between.push_back({options.storage.open_lower, middle_bytes});
+    options.storage.open_lower = test::OpenSmallLog(false);
   }
   std::unique_ptr<EmbeddingVariable> variable;
   EXPECT_TRUE(EmbeddingVariable::Create(options, defaults, &variable).ok());
@@ -84,15 +90,17 @@ std::map<Key, Row> Contents(const EmbeddingVariable& variable) {
   return contents;
 }
 
-class TieredOracle : public testing::TestWithParam<std::tuple<std::string, CacheStrategy, int>> {};
+// Optimizer, strategy, rows of DRAM, rows of a tier between (0: none).
+class TieredOracle : public testing::TestWithParam<std::tuple<std::string, CacheStrategy, int, int>> {};
 
 TEST_P(TieredOracle, SpilledRowsTrainToTheBit) {
-  const auto [optimizer_name, strategy, hot_rows] = GetParam();
+  const auto [optimizer_name, strategy, hot_rows, middle_rows] = GetParam();
   SCOPED_TRACE(testing::Message() << "EV_SEED=" << Seed());
   std::mt19937_64 random(Seed());
   const auto executor = NewThreadPoolExecutor(2);
   const size_t parts = 1 + MakeOptimizer(optimizer_name, 0).slots.size();
-  const auto spilled = MakeVariable(static_cast<int64_t>(hot_rows * parts * 32), strategy);
+  const auto spilled = MakeVariable(static_cast<int64_t>(hot_rows * parts * 32), strategy,
+                                    static_cast<int64_t>(middle_rows * parts * 32));
   const auto dense = MakeVariable(0, strategy);
   for (int step = 0; step < 300; ++step) {
     const size_t n = random() % 60;
@@ -114,6 +122,10 @@ TEST_P(TieredOracle, SpilledRowsTrainToTheBit) {
     if (random() % 4 == 0) {
       ASSERT_TRUE(spilled->FlushEvictions().ok());
       ASSERT_LE(spilled->metrics().hot_rows, hot_rows);
+      if (middle_rows > 0) {
+        const TierMetrics middle = spilled->metrics().tiers[1];
+        ASSERT_LE(middle.rows + middle.copies, middle_rows);
+      }
     }
     if (step % 50 == 49) {
       ASSERT_EQ(Contents(*spilled), Contents(*dense));
@@ -124,12 +136,21 @@ TEST_P(TieredOracle, SpilledRowsTrainToTheBit) {
   EXPECT_LE(spilled->metrics().hot_rows, hot_rows);
   EXPECT_GT(spilled->metrics().demotions, 0);
   EXPECT_EQ(Contents(*spilled), Contents(*dense));
+  for (const TierMetrics& tier : spilled->metrics().tiers) EXPECT_GT(tier.hits, 0);
+  // Nothing stays behind for rows that are gone.
+  const std::vector<Key> all = spilled->Keys();
+  EXPECT_EQ(spilled->Remove(all), static_cast<int64_t>(all.size()));
+  ASSERT_TRUE(spilled->FlushEvictions().ok());
+  for (const TierMetrics& tier : spilled->metrics().tiers) {
+    EXPECT_EQ(tier.rows, 0);
+    EXPECT_EQ(tier.copies, 0);
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(All, TieredOracle,
                          testing::Combine(testing::Values("sgd", "adagrad", "adam", "ftrl"),
                                           testing::Values(CacheStrategy::kLru, CacheStrategy::kLfu),
-                                          testing::Values(1, 4, 17)));
+                                          testing::Values(1, 4, 17), testing::Values(0, 1, 4, 60)));
 
 // Integer gradients and a power of two for a rate: sums are exact in any order.
 TEST(TieredVariable, NoUpdateIsLostUnderConcurrentTrainingAndEviction) {

@@ -1,0 +1,62 @@
+// Level: a tier below the hot one, as a store has it.
+//
+// Rows of a level never change.  All levels but the last are bounded: the store knows of each of their rows which one goes
+// first (Residents), and their tiers move no row by themselves.
+//
+// Threads:     Relocate from any thread; Use and Rest from one at a time.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <utility>
+
+#include "ev_tf/store/residents.h"
+#include "ev_tf/tier/tier.h"
+
+namespace ev {
+
+// Opens an empty tier for records of a size.  `relocator` outlives the tier; null: the tier moves no row.
+using TierOpener = std::function<Status(size_t record_bytes, Relocator* relocator, std::shared_ptr<Tier>* out)>;
+
+class Level final : public Relocator {
+ public:
+  using Relocation = std::function<bool(Key key, Position from, Position to)>;
+
+  // capacity: rows it should hold; 0: the last level, which takes what there is.
+  Level(uint32_t capacity, CacheStrategy strategy, Relocation relocation)
+      : residents_(capacity == 0 ? nullptr : std::make_unique<Residents>(capacity, strategy)),
+        relocation_(std::move(relocation)) {}
+
+  Status Open(const TierOpener& open, size_t record_bytes) {
+    return open(record_bytes, residents_ == nullptr ? this : nullptr, &tier_);
+  }
+
+  Tier& tier() const { return *tier_; }
+  // Null: not bounded.
+  Residents* residents() const { return residents_.get(); }
+
+  // From here on the tier may move rows by itself; a level begins at rest.
+  void Use() {
+    std::lock_guard<std::mutex> lock(mu_);
+    in_use_ = true;
+  }
+  // Once it has returned, no row is being moved, and none will be.
+  void Rest() {
+    std::lock_guard<std::mutex> lock(mu_);
+    in_use_ = false;
+  }
+  bool Relocate(Key key, Position from, Position to) override {
+    std::lock_guard<std::mutex> lock(mu_);
+    return in_use_ && relocation_(key, from, to);
+  }
+
+ private:
+  const std::unique_ptr<Residents> residents_;
+  const Relocation relocation_;
+  std::mutex mu_;
+  bool in_use_ = false;         // guarded by mu_
+  std::shared_ptr<Tier> tier_;  // constant after Open; last, so that it goes first: it may be asking until it has gone
+};
+
+}  // namespace ev

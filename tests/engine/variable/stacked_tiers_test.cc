@@ -1,0 +1,261 @@
+// Three tiers: what a move costs, and what is left when a tier fails.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <numeric>
+
+#include "ev_tf/optim/adagrad.h"
+#include "ev_tf/optim/sgd.h"
+#include "ev_tf/variable/embedding_variable.h"
+#include "tests/support/random.h"
+#include "tests/support/status_matchers.h"
+#include "tests/support/threads.h"
+#include "tests/support/tiers.h"
+#include "tests/support/variable_support.h"
+
+namespace ev {
+namespace {
+
+using test::WatchedTier;
+
+constexpr int64_t kDim = 4;
+constexpr int64_t kRowBytes = 16;
+
+std::vector<Key> Range(Key first, int64_t n) {
+  std::vector<Key> keys(static_cast<size_t>(n));
+  std::iota(keys.begin(), keys.end(), first);
+  return keys;
+}
+
+struct Stack {
+  Stack(int64_t hot_rows, int64_t middle_rows, CacheStrategy strategy, StorageOptions::Opener bottom_opener = nullptr) {
+    VariableOptions options = test::Options(kDim);
+    options.storage.dram_bytes = hot_rows * kRowBytes + kRowBytes - 1;  // rounded down
+    options.storage.cache_strategy = strategy;
+    options.storage.between.push_back({test::OpenWatched(&middle), middle_rows * kRowBytes + kRowBytes - 1});
+    options.storage.open_lower = bottom_opener ? bottom_opener : test::OpenWatched(&bottom);
+    variable = test::NewVariable(options, std::vector<float>(kDim, 0.0f));
+  }
+
+  // Every element of the rows of `keys` one more, for each time that one is named.
+  Status Train(const std::vector<Key>& keys) {
+    SerialExecutor serial;
+    const std::vector<float> grads(keys.size() * kDim, -1.0f);
+    return variable->Apply(Sgd(1.0f), {}, keys, grads, -1, serial);
+  }
+  float Look(Key key) { return test::Lookup(*variable, {key})[0]; }
+  std::vector<int32_t> Tiers(const std::vector<Key>& keys) const {
+    std::vector<int32_t> tiers(keys.size());
+    EV_EXPECT_OK(variable->LookupTier(keys, tiers));
+    return tiers;
+  }
+  TierMetrics Metrics(size_t tier) const { return variable->metrics().tiers[tier]; }
+
+  WatchedTier::Watch middle, bottom;
+  std::unique_ptr<EmbeddingVariable> variable;
+};
+
+TEST(StackedTiers, ReadingWhatFitsInTheMiddleWritesEachRowOnce) {
+  Stack stack(10, 100, CacheStrategy::kLru);
+  EV_ASSERT_OK(stack.Train(Range(0, 100)));
+  for (int round = 0; round < 5; ++round) {
+    for (Key key = 0; key < 100; ++key) EXPECT_EQ(stack.Look(key), 1.0f);
+    EV_ASSERT_OK(stack.variable->FlushEvictions());
+  }
+  EXPECT_GE(stack.middle.rows_put, 90);
+  EXPECT_LE(stack.middle.rows_put, 100) << "a row that went up keeps its copy, and goes down as it came";
+  EXPECT_EQ(stack.bottom.rows_put, 0);
+}
+
+TEST(StackedTiers, ARowThatWasOnlyReadIsNotWrittenToTheBottomAgain) {
+  Stack stack(2, 3, CacheStrategy::kLru);
+  EV_ASSERT_OK(stack.Train(Range(0, 20)));
+  EV_ASSERT_OK(stack.variable->FlushEvictions());
+  const int64_t written = stack.bottom.rows_put;
+  for (int round = 0; round < 4; ++round) {
+    for (Key key = 0; key < 20; ++key) EXPECT_EQ(stack.Look(key), 1.0f);
+    EV_ASSERT_OK(stack.variable->FlushEvictions());
+  }
+  // The five rows that had never been down yet; and each row once.
+  EXPECT_LE(stack.bottom.rows_put, written + 5);
+  EXPECT_EQ(stack.Metrics(2).rows + stack.Metrics(2).copies, stack.bottom.rows);
+}
+
+TEST(StackedTiers, AFullBottomStopsTrainingAndLosesNothing) {
+  Stack stack(8, 8, CacheStrategy::kLfu);
+  EV_ASSERT_OK(stack.Train(Range(0, 100)));
+  EV_ASSERT_OK(stack.variable->FlushEvictions());
+  stack.bottom.fail_puts = true;
+  Status status;
+  Key trained = 100;
+  for (; status.ok() && trained < 5000; trained += 10) {
+    status = stack.Train(Range(trained, 10));
+    if (status.ok()) status = stack.variable->FlushEvictions();
+  }
+  EXPECT_EQ(status.code(), StatusCode::kOutOfSpace) << status.ToString();
+  EXPECT_LE(trained, 140) << "what the upper tiers can take, and no more";
+  EXPECT_LE(stack.middle.most_rows, 8 + 110) << "a batch";
+  for (Key key = 0; key < 100; ++key) ASSERT_EQ(stack.Look(key), 1.0f) << key;
+  stack.bottom.fail_puts = false;
+  while (!stack.variable->FlushEvictions().ok()) {  // the error of a move in the background comes once
+  }
+  EV_ASSERT_OK(stack.Train(Range(0, 100)));
+  EV_ASSERT_OK(stack.variable->FlushEvictions());
+  for (Key key = 0; key < 100; ++key) ASSERT_EQ(stack.Look(key), 2.0f) << key;
+  EV_ASSERT_OK(stack.variable->FlushEvictions());
+  EXPECT_EQ(stack.Metrics(0).rows, 8);
+  EXPECT_LE(stack.Metrics(1).rows + stack.Metrics(1).copies, 8);
+}
+
+TEST(StackedTiers, ANewSlotMovesAFewRowsAtATime) {
+  constexpr int64_t kRows = 30'000;
+  Stack stack(200, 1000, CacheStrategy::kLru);
+  EV_ASSERT_OK(stack.Train(Range(0, kRows)));
+  EV_ASSERT_OK(stack.variable->FlushEvictions());
+  EXPECT_EQ(stack.Metrics(1).rows, 1000);
+  stack.bottom.most_rows_got = 0;
+  const std::vector<SlotSpec> slots = {{"a", kDim, 0.5f}};
+  SerialExecutor serial;
+  const std::vector<Key> one = {7};
+  EV_ASSERT_OK(stack.variable->Apply(Adagrad(1.0f, 0), slots, one, std::vector<float>(kDim, 0.0f), -1, serial));
+  EXPECT_LE(stack.bottom.most_rows_got, 4096);
+  EXPECT_EQ(stack.middle.tiers + stack.bottom.tiers, 2) << "the old ones have gone";
+  EV_ASSERT_OK(stack.variable->FlushEvictions());
+  const VariableMetrics m = stack.variable->metrics();
+  EXPECT_EQ(m.row_bytes, 2 * kRowBytes);
+  EXPECT_EQ(m.hot_capacity, 100) << "rows are twice as wide";
+  EXPECT_LE(m.hot_rows, 100);
+  EXPECT_EQ(m.tiers[1].capacity, 500);
+  EXPECT_LE(m.tiers[1].rows + m.tiers[1].copies, 500);
+  EXPECT_EQ(m.rows, kRows);
+  // All of DRAM's rows, and a step's; not the table.
+  EXPECT_LT(m.row_pool_bytes, 1000 * m.row_bytes);
+  const test::StoredRows rows = test::ReadRows(*stack.variable, Range(0, kRows));
+  EXPECT_EQ(std::count(rows.found.begin(), rows.found.end(), true), kRows);
+  EXPECT_EQ(std::count(rows.values.begin(), rows.values.end(), 1.0f), kRows * kDim);
+  EXPECT_EQ(std::count(rows.slots.begin(), rows.slots.end(), 0.5f), kRows * kDim);
+}
+
+TEST(StackedTiers, ANewSlotThatFindsNoRoomChangesNothing) {
+  constexpr int64_t kRows = 9000;
+  SerialExecutor serial;
+  const std::vector<SlotSpec> slots = {{"a", kDim, 0.5f}};
+  for (const int puts : {0, 1, 2}) {
+    Stack stack(50, 60, CacheStrategy::kLru);  // no headroom: the pool leaves the tiers as a flush does
+    EV_ASSERT_OK(stack.Train(Range(0, kRows)));
+    EV_ASSERT_OK(stack.variable->FlushEvictions());
+    const std::vector<int32_t> tiers = stack.Tiers(Range(0, kRows));
+    stack.bottom.puts_to_fail = puts;
+    const std::vector<Key> one = {7};
+    const std::vector<float> grad(kDim, 1.0f);
+    const Status status = stack.variable->Apply(Adagrad(1.0f, 0), slots, one, grad, -1, serial);
+    EXPECT_EQ(status.code(), StatusCode::kOutOfSpace);
+    EXPECT_TRUE(stack.variable->slots().empty());
+    EXPECT_EQ(stack.middle.tiers + stack.bottom.tiers, 2);
+    EXPECT_EQ(stack.Tiers(Range(0, kRows)), tiers);
+    EXPECT_EQ(stack.variable->size(), kRows);
+    EV_ASSERT_OK(stack.Train(Range(0, kRows)));
+    const std::vector<float> rows = test::Lookup(*stack.variable, Range(0, kRows));
+    EXPECT_EQ(std::count(rows.begin(), rows.end(), 2.0f), kRows * kDim);
+  }
+}
+
+TEST(StackedTiers, ClearDropsWhatIsInEveryTier) {
+  Stack stack(4, 4, CacheStrategy::kLru);
+  EV_ASSERT_OK(stack.Train(Range(0, 50)));
+  EV_ASSERT_OK(stack.variable->FlushEvictions());
+  EV_ASSERT_OK(stack.variable->Clear());
+  EXPECT_EQ(stack.variable->size(), 0);
+  for (size_t tier = 0; tier < 3; ++tier) EXPECT_EQ(stack.Metrics(tier).rows, 0);
+  EXPECT_EQ(stack.middle.rows + stack.bottom.rows, 0);
+  EXPECT_EQ(stack.Look(1), 0.0f);
+  EV_ASSERT_OK(stack.Train(Range(0, 50)));
+  EXPECT_EQ(stack.Look(1), 1.0f);
+}
+
+TEST(StackedTiers, MoreTiersThanALocationCanName) {
+  WatchedTier::Watch watch;
+  VariableOptions options = test::Options(kDim);
+  options.storage.open_lower = test::OpenWatched(&watch);
+  options.storage.between.assign(3, {test::OpenWatched(&watch), 100});
+  std::unique_ptr<EmbeddingVariable> variable;
+  const std::vector<float> defaults(kDim);
+  test::ExpectError(EmbeddingVariable::Create(options, defaults, &variable), StatusCode::kInvalidArgument,
+                    {"tiers", "at most 4", "found 5"});
+  options.storage.between.assign(2, {test::OpenWatched(&watch), 100});  // six rows each
+  options.storage.dram_bytes = 100;
+  EV_ASSERT_OK(EmbeddingVariable::Create(options, defaults, &variable));
+  const std::vector<Key> keys = Range(0, 40);
+  for (int round = 1; round < 4; ++round) {
+    for (const Key key : keys) test::Descend(variable.get(), {key}, std::vector<float>(kDim, -1.0f));
+    for (const Key key : keys) EXPECT_EQ(test::Lookup(*variable, {key})[0], static_cast<float>(round));
+    EV_ASSERT_OK(variable->FlushEvictions());
+    const VariableMetrics m = variable->metrics();
+    for (size_t tier = 0; tier < 3; ++tier) EXPECT_EQ(m.tiers[tier].rows, 6) << tier;
+    EXPECT_EQ(m.tiers[3].rows, 22);
+  }
+}
+
+// Whole numbers in float are exact in any order: every update must be there, and no row but those that were trained.
+TEST(StackedTiers, NothingIsLostWhileRowsMoveBetweenThreeTiers) {
+  for (const bool async_compaction : {false, true}) {
+    Stack stack(40, 100, async_compaction ? CacheStrategy::kLru : CacheStrategy::kLfu,
+                test::OpenSmallLog(async_compaction));
+    constexpr int kTrainers = 4, kSteps = 150, kKeys = 600;
+    std::array<std::atomic<int>, kKeys> counts{};
+    std::atomic<int> training{kTrainers};
+    const auto batch = [](test::Random* random) {
+      std::vector<Key> keys(24);
+      for (Key& key : keys) key = static_cast<Key>(random->OneIn(2) ? random->Below(30) : random->Below(kKeys));
+      return keys;
+    };
+    test::RunTogether(8, [&](int thread) {
+      test::Random random(100 + static_cast<uint64_t>(thread));
+      if (thread < kTrainers) {
+        for (int step = 0; step < kSteps; ++step) {
+          const std::vector<Key> keys = batch(&random);
+          EV_EXPECT_OK(stack.Train(keys));
+          for (const Key key : keys) ++counts[static_cast<size_t>(key)];
+        }
+        --training;
+        return;
+      }
+      for (int step = 0; training != 0; ++step) {
+        if (thread == 4) EV_EXPECT_OK(stack.variable->FlushEvictions());
+        if (thread == 5) {  // keys that nobody else trains
+          const std::vector<Key> own = Range(10'000 + step % 50, 20);
+          EV_EXPECT_OK(stack.Train(own));
+          const std::vector<float> rows = test::Lookup(*stack.variable, own);
+          EXPECT_EQ(std::count(rows.begin(), rows.end(), 1.0f), static_cast<long>(rows.size()));
+          EXPECT_EQ(stack.variable->Remove(own), static_cast<int64_t>(own.size()));
+          for (const float value : test::Lookup(*stack.variable, own)) EXPECT_EQ(value, 0.0f) << "resurrected";
+        }
+        const std::vector<Key> keys = batch(&random);
+        for (const float value : test::Lookup(*stack.variable, keys)) EXPECT_EQ(value, std::floor(value));
+        if (thread == 6 && step % 16 == 0) stack.variable->metrics();
+      }
+    });
+    EV_ASSERT_OK(stack.variable->FlushEvictions());
+    const std::vector<float> rows = test::Lookup(*stack.variable, Range(0, kKeys));
+    int64_t trained = 0;
+    for (size_t key = 0; key < kKeys; ++key) {
+      EXPECT_EQ(rows[key * kDim], static_cast<float>(counts[key].load())) << key;
+      trained += counts[key] != 0;
+    }
+    EXPECT_EQ(stack.variable->size(), trained);
+    EV_ASSERT_OK(stack.variable->FlushEvictions());
+    const VariableMetrics m = stack.variable->metrics();
+    EXPECT_EQ(m.tiers[0].rows + m.tiers[1].rows + m.tiers[2].rows, trained);
+    EXPECT_GT(m.tiers[2].compaction_bytes, 0);
+    EXPECT_GT(m.tiers[1].demotions, 0);
+    const std::vector<Key> all = stack.variable->Keys();
+    EXPECT_EQ(stack.variable->Remove(all), trained);
+    EV_ASSERT_OK(stack.variable->FlushEvictions());
+    for (size_t tier = 0; tier < 3; ++tier) EXPECT_EQ(stack.Metrics(tier).copies, 0) << "left behind in " << tier;
+  }
+}
+
+}  // namespace
+}  // namespace ev
