@@ -31,26 +31,26 @@ struct TierMetrics {
   double write_p99_us = 0;
 };
 
-// Calls visit("rows", double) for each of them.  Their names and order are the same for every tier; new ones come at the end.
+// Calls visit(name, value) for each of them: an int64_t or a double.  Their names and order are the same for every tier; new
+// ones come at the end.
 template <typename Visit>
 void ForEachMetric(const TierMetrics& m, Visit&& visit) {
-  const auto count = [&](const char* name, int64_t value) { visit(name, static_cast<double>(value)); };
-  count("rows", m.rows);
-  count("capacity", m.capacity);
-  count("copies", m.copies);
-  count("bytes", m.bytes);
-  count("index_bytes", m.index_bytes);
-  count("hits", m.hits);
-  count("misses", m.misses);
-  count("promotions", m.promotions);
-  count("demotions", m.demotions);
-  count("clean_demotions", m.clean_demotions);
-  count("reads", m.reads);
-  count("late_reads", m.late_reads);
-  count("writes", m.writes);
-  count("device_reads", m.device_reads);
-  count("written_bytes", m.written_bytes);
-  count("compaction_bytes", m.compaction_bytes);
+  visit("rows", m.rows);
+  visit("capacity", m.capacity);
+  visit("copies", m.copies);
+  visit("bytes", m.bytes);
+  visit("index_bytes", m.index_bytes);
+  visit("hits", m.hits);
+  visit("misses", m.misses);
+  visit("promotions", m.promotions);
+  visit("demotions", m.demotions);
+  visit("clean_demotions", m.clean_demotions);
+  visit("reads", m.reads);
+  visit("late_reads", m.late_reads);
+  visit("writes", m.writes);
+  visit("device_reads", m.device_reads);
+  visit("written_bytes", m.written_bytes);
+  visit("compaction_bytes", m.compaction_bytes);
   visit("write_amplification", m.write_amplification);
   visit("space_amplification", m.space_amplification);
   visit("read_p50_us", m.read_p50_us);

@@ -9,6 +9,7 @@ StorageAttrs::StorageAttrs(tensorflow::OpKernelConstruction* ctx) {
   OP_REQUIRES_OK(ctx, ctx->GetAttr("storage_type", &type_));
   OP_REQUIRES_OK(ctx, ctx->GetAttr("storage_path", &path_));
   OP_REQUIRES_OK(ctx, ctx->GetAttr("dram_bytes", &dram_bytes_));
+  OP_REQUIRES_OK(ctx, ctx->GetAttr("middle_bytes", &middle_bytes_));
   OP_REQUIRES_OK(ctx, ctx->GetAttr("cache_strategy", &cache_strategy_));
 }
 
@@ -22,7 +23,7 @@ absl::Status StorageAttrs::Make(StorageOptions* out) const {
     return absl::InvalidArgumentError(
         absl::StrCat("storage_type: expected the number of a StorageType, found ", type_));
   }
-  return ToTf(MakeStorage(static_cast<StorageType>(type_), path_, dram_bytes_,
+  return ToTf(MakeStorage(static_cast<StorageType>(type_), path_, StorageSizes(dram_bytes_, middle_bytes_),
                           static_cast<CacheStrategy>(cache_strategy_), out));
 }
 

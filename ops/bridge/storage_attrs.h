@@ -23,6 +23,7 @@ class StorageAttrs {
   int64_t type_ = 0;
   std::string path_;
   int64_t dram_bytes_ = 0;
+  int64_t middle_bytes_ = 0;
   int64_t cache_strategy_ = 0;
 };
 

@@ -69,9 +69,10 @@ variable_name: for error messages; the handle's name if empty.
 record_frequency: keep how often updates named each key.
 record_version: keep the global step of each row's last update.
 storage_type: the number of a StorageType; see ev_tf/variable/storage_type.h.
-storage_path: directory for the files of a tier below DRAM.
+storage_path: directory for the files of tiers below DRAM.
 dram_bytes: bytes of rows that DRAM holds if there is a tier below it.
-cache_strategy: which rows leave DRAM first: 0 those touched longest ago, 1 those touched least.
+middle_bytes: bytes of rows that the tier between DRAM and the last one holds, if there is one.
+cache_strategy: which rows leave a full tier first: 0 those touched longest ago, 1 those touched least.
 )doc");
 
 REGISTER_OP("EvIsInitialized")

@@ -6,4 +6,5 @@
   Attr("storage_type: int = 1")             \
       .Attr("storage_path: string = ''")    \
       .Attr("dram_bytes: int = 1073741824") \
+      .Attr("middle_bytes: int = 1073741824") \
       .Attr("cache_strategy: int = 1")

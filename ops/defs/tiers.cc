@@ -1,4 +1,4 @@
-// Rows between DRAM and the tier below it.
+// Rows between DRAM and the tiers below it.
 #include "ops/defs/shape_functions.h"
 
 namespace ev::defs {
@@ -11,14 +11,37 @@ REGISTER_OP("EvLookupTier")
     .SetIsStateful()
     .SetShapeFn(LikeKeys)
     .Doc(R"doc(
-Where the row of each key is: 0 DRAM, 1 the tier below it, -1 a key without a row. Moves nothing.
+Where the row of each key is: 0 DRAM, 1 and 2 the tiers below it, -1 a key without a row. Moves nothing.
 
 tiers: shape of `keys`.
 )doc");
 
 REGISTER_OP("EvFlushEvictions").Input("handle: resource").SetIsStateful().SetShapeFn(HandleOnly).Doc(R"doc(
-Moves rows down until DRAM holds no more than it should, and returns when they have arrived. Nothing to do without a tier
-below.
+Moves rows down until DRAM, and a tier between it and the last one, hold no more than they should, and returns when they have
+arrived. Nothing to do without a tier below.
+)doc");
+
+REGISTER_OP("EvTierMetrics")
+    .Input("handle: resource")
+    .Output("names: string")
+    .Output("values: double")
+    .Attr("tiers: int >= 0 = 0")
+    .SetIsStateful()
+    .SetShapeFn([](InferenceContext* c) {
+      TF_RETURN_IF_ERROR(HandleOnly(c));
+      int64_t tiers = 0;
+      TF_RETURN_IF_ERROR(c->GetAttr("tiers", &tiers));
+      const auto count = c->UnknownDim();
+      c->set_output(0, c->Vector(count));
+      c->set_output(1, c->Matrix(tiers == 0 ? c->UnknownDim() : c->MakeDim(tiers), count));
+      return absl::OkStatus();
+    })
+    .Doc(R"doc(
+Gauges and counters of each tier of a variable; see ev_tf/tier/tier_metrics.h. New ones come at the end.
+
+names: [k].
+values: [tiers, k], from the fastest tier down.
+tiers: how many tiers to give, zeros for those that the variable has not; 0 gives those that it has.
 )doc");
 
 REGISTER_OP("EvPrefetch")

@@ -153,6 +153,10 @@ class Variable {
     out["update_rows"] = m.update_rows;
     out["inserts"] = m.inserts;
     out["removes"] = m.removes;
+    for (size_t tier = 0; tier < m.tiers.size(); ++tier) {
+      const std::string prefix = "tier" + std::to_string(tier) + "/";
+      ForEachMetric(m.tiers[tier], [&](const char* name, auto value) { out[(prefix + name).c_str()] = value; });
+    }
     return out;
   }
 
@@ -350,7 +354,7 @@ void DefineVariable(py::module_& m) {
       .def("clear", &Variable::Clear, "Drops every row. Slots stay.")
       .def("metrics", &Variable::Metrics,
            "Gauges (rows, *_bytes: memory held) and counters since creation (lookups, updates, inserts, removes), a "
-           "dict.")
+           "dict; tier0/... are those of DRAM alone.")
       .def("__len__", &Variable::size)
       .def_property_readonly("size", &Variable::size, "Number of rows.")
       .def_property_readonly("dim", &Variable::dim, "Floats per embedding.")

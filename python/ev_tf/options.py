@@ -44,6 +44,12 @@ class StorageType(enum.IntEnum):
     return any(tier in self.name for tier in ("SSDHASH", "LEVELDB", "LIBPMEM", "DRAM_PMEM"))
 
   @property
+  def tiers(self):
+    """int, the tiers of a variable of this type: one that is named alone lies below DRAM."""
+    stack = self.name.replace("PMEM_MEMKIND", "PMEM").replace("PMEM_LIBPMEM", "PMEM").split("_")
+    return max(2 if self.spills else 1, len(stack))
+
+  @property
   def spills(self):
     """Whether rows that DRAM has no room for go to a tier below it."""
     return self not in (StorageType.DEFAULT, StorageType.DRAM, StorageType.HBM)
@@ -57,8 +63,7 @@ class CacheStrategy(enum.IntEnum):
 
 
 # The types whose rows this version can store.
-AVAILABLE_STORAGE = (StorageType.DEFAULT, StorageType.DRAM, StorageType.SSDHASH, StorageType.LEVELDB,
-                     StorageType.DRAM_PMEM, StorageType.DRAM_SSDHASH, StorageType.DRAM_LEVELDB)
+AVAILABLE_STORAGE = tuple(kind for kind in StorageType if "HBM" not in kind.name)
 
 
 def _check_type(owner, name, value, types, expected):
@@ -81,17 +86,18 @@ def _check_count(owner, name, value, minimum=0, maximum=None):
 class StorageOption:
   """Where the rows of a variable live.
 
-  With a tier below DRAM, training gives the same rows, to the bit, as with all rows in DRAM. SSDHASH stands for
-  DRAM_SSDHASH and LEVELDB for DRAM_LEVELDB. docs/tuning.md says which type is right when.
+  With tiers below DRAM, training gives the same rows, to the bit, as with all rows in DRAM. SSDHASH stands for
+  DRAM_SSDHASH, LEVELDB for DRAM_LEVELDB and PMEM_LIBPMEM for DRAM_PMEM; PMEM_MEMKIND is DRAM over memory that memkind gives.
+  docs/tuning.md says which type is right when.
 
   Args:
     storage_type: StorageType or None, None means DEFAULT: DRAM on a CPU.
-    storage_path: str or None. Directory for the files of an SSDHASH, LEVELDB or PMEM tier, which need one. It is made when
-      the variable is initialized. Each variable keeps its files in a folder of its own in it, and takes them away when
+    storage_path: str or None. Directory for the files of an SSDHASH, LEVELDB or PMEM tier, which need one; PMEM_MEMKIND has
+      its rows in a file there, or without a path in KMEM DAX memory. It is made when the variable is initialized. Each variable keeps its files in a folder of its own in it, and takes them away when
       it is destroyed: what is to last is saved in a checkpoint.
     storage_size: list of int, bytes of each tier from the fastest, 1 GiB where not given. Bounds a tier that can spill to
-      one below it; the last tier, and so a single one, is not bounded. DRAM holds storage_size[0] // row bytes rows, at
-      least one, where embedding and optimizer slots are padded to 16 bytes each. Each part of a partitioned variable has
+      one below it: DRAM, and PMEM between DRAM and the last tier; the last one is not bounded. A tier holds its storage_size
+      // row bytes rows, at least one, where embedding and optimizer slots are padded to 16 bytes each. Each part of a partitioned variable has
       these sizes for itself.
     cache_strategy: CacheStrategy, default LFU. Which rows leave a full tier first.
     layout: None. DeepRec's internal choice of a row layout; there is one here.
@@ -384,13 +390,9 @@ def records_version(option):
 
 
 def _why_unavailable(storage_type):
-  named = f"StorageType.{storage_type.name} is not in this version of ev_tf"
   instead = ", ".join(kind.name for kind in AVAILABLE_STORAGE)
-  if "HBM" in storage_type.name:
-    return f"{named}: it keeps rows in GPU memory, and this is a build without a GPU. Use one of {instead}."
-  if storage_type.name.startswith("PMEM"):
-    return f"{named}: persistent memory takes the rows that DRAM has no room for. Use DRAM_PMEM, or one of {instead}."
-  return f"{named}: one tier lies below DRAM, not two. Use one of {instead}."
+  return (f"StorageType.{storage_type.name} is not in this version of ev_tf: it keeps rows in GPU memory, and this is a build "
+          f"without a GPU. Use one of {instead}.")
 
 
 def check_available(option):

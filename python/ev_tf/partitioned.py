@@ -173,10 +173,8 @@ class PartitionedEmbeddingVariable(variable_lib.CheckpointNode, variable_lib.NoD
     return math_ops.add_n([part.remove(ids) for part in self._parts], name=name)
 
   def metrics(self):
-    """The sums of the parts' metrics; row_bytes is that of one row."""
-    of_parts = [part.metrics() for part in self._parts]
-    return {name: of_parts[0][name] if name == "row_bytes" else sum(m[name] for m in of_parts)
-            for name in variable_lib.METRICS}
+    """The sums of the parts' metrics; row_bytes is that of one row, amplifications are of all, latencies the longest."""
+    return variable_lib.summed([part.metrics() for part in self._parts])
 
   def flush_evictions(self, name=None):
     """See EmbeddingVariable.flush_evictions."""

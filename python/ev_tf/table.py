@@ -24,11 +24,13 @@ CONTENT = collections.OrderedDict(
     default_rows=("default_rows", dtypes.float32),
 )
 
-StorageAttrs = collections.namedtuple("StorageAttrs", ["storage_type", "storage_path", "dram_bytes", "cache_strategy"],
-                                      defaults=[1, "", 1 << 30, 1])
+StorageAttrs = collections.namedtuple(
+    "StorageAttrs", ["storage_type", "storage_path", "dram_bytes", "middle_bytes", "cache_strategy"],
+    defaults=[1, "", 1 << 30, 1 << 30, 1])
 StorageAttrs.__doc__ = """Where the rows of a table are kept, as attributes of the ops that make one; the default is DRAM.
 
-storage_type: int, of a StorageType. storage_path: str. dram_bytes: int. cache_strategy: int, of a CacheStrategy."""
+storage_type: int, of a StorageType. storage_path: str. dram_bytes, middle_bytes: int. cache_strategy: int, of a
+CacheStrategy."""
 
 TableSpec = collections.namedtuple(
     "TableSpec", ["name", "dim", "default_value_dim", "key_dtype", "record_frequency", "record_version", "storage"],
@@ -43,7 +45,7 @@ StorageAttrs."""
 def storage_attrs(option):
   """The StorageAttrs of a StorageOption."""
   path = "" if option.storage_path is None else os.fspath(option.storage_path)
-  return StorageAttrs(int(option.effective_type), path, option.storage_size[0], int(option.cache_strategy))
+  return StorageAttrs(int(option.effective_type), path, *option.storage_size[:2], int(option.cache_strategy))
 
 
 def make_handle(spec, shared_name, name=None):

@@ -1,6 +1,7 @@
 """EmbeddingVariable: a trainable table from any int64 id to a row of floats, as a TensorFlow variable."""
 
 import collections
+import functools
 import weakref
 
 from tensorflow.python.distribute import distribute_lib
@@ -34,6 +35,55 @@ not recorded."""
 METRICS = ("rows", "row_bytes", "row_pool_bytes", "index_bytes", "meta_bytes", "lookup_keys", "lookup_misses",
            "update_keys", "update_rows", "inserts", "removes", "hot_rows", "hot_capacity", "lower_rows", "lower_bytes",
            "promotions", "demotions", "clean_demotions", "cold_reads", "late_reads")
+# Those of one tier, "tier<number>/<name>", in the order of the op; the last six are no counts.
+TIER_METRICS = ("rows", "capacity", "copies", "bytes", "index_bytes", "hits", "misses", "promotions", "demotions",
+                "clean_demotions", "reads", "late_reads", "writes", "device_reads", "written_bytes", "compaction_bytes",
+                "write_amplification", "space_amplification", "read_p50_us", "read_p99_us", "write_p50_us", "write_p99_us")
+_MEASURES = TIER_METRICS[-6:]
+_MOST_TIERS = 3
+
+
+def _named(values, tiers, count, as_int, as_float):
+  """The dict of EmbeddingVariable.metrics(), from what the ops give; `count` is the number of tiers."""
+  named = {name: as_int(values[i]) for i, name in enumerate(METRICS)}
+  for tier in range(count):
+    for i, name in enumerate(TIER_METRICS):
+      convert = as_float if name in _MEASURES else as_int
+      named[f"tier{tier}/{name}"] = convert(tiers[tier, i])
+  return named
+
+
+def summed(of_parts):
+  """What metrics() of several tables say together: sums, amplifications of all, and the longest of the latencies."""
+  total = {}
+  for name in of_parts[0]:
+    values, short = [part[name] for part in of_parts], name.rpartition("/")[2]
+    if name == "row_bytes":
+      total[name] = values[0]
+    elif short.endswith("_us"):
+      total[name] = functools.reduce(_larger, values)
+    elif short not in _MEASURES:
+      total[name] = sum(values)
+    else:  # bytes that there are over bytes of rows, which each part says by its ratio
+      bytes_name = name.replace(short, "written_bytes" if short == "write_amplification" else "bytes")
+      there = [_as_float(part[bytes_name]) for part in of_parts]
+      total[name] = _ratio(sum(there), sum(_ratio(n, value) for n, value in zip(there, values)))
+  return total
+
+
+def _larger(a, b):
+  return max(a, b) if isinstance(a, float) else math_ops.maximum(a, b)
+
+
+def _as_float(value):
+  return float(value) if isinstance(value, int) else math_ops.cast(value, dtypes.float64)
+
+
+def _ratio(a, b):
+  """a / b, 0 where b is."""
+  if isinstance(b, float):
+    return a / b if b else 0.0
+  return math_ops.div_no_nan(a, b)
 
 
 class EmbeddingVariableSpec(resource_variable_ops.VariableSpec):
@@ -174,6 +224,7 @@ class EmbeddingVariable(CheckpointNode, NoDenseValue, resource_variable_ops.Reso
     self._slot_scopes = weakref.WeakKeyDictionary()  # optimizer -> prefix of its slots in the rows
     self._slot_scope_counts = collections.Counter()
     self.front = None  # the PartitionedEmbeddingVariable that this is a part of
+    self._tiers = option.storage_option.effective_type.tiers
 
   def _add_to_collections(self, names):
     names = [ops.GraphKeys.GLOBAL_VARIABLES] if names is None else list(names)
@@ -194,6 +245,7 @@ class EmbeddingVariable(CheckpointNode, NoDenseValue, resource_variable_ops.Reso
         synchronization=variables.VariableSynchronization.AUTO, aggregation=variables.VariableAggregation.NONE)
     view._set_up(table.TableSpec("embedding_variable", dim, int(spec.shape[0]), dtypes.int64, False, False),
                  option_lib.EmbeddingVariableOption())
+    view._tiers = _MOST_TIERS  # nobody says which it has
     return view
 
   # What TensorFlow asks of a variable.
@@ -340,25 +392,31 @@ class EmbeddingVariable(CheckpointNode, NoDenseValue, resource_variable_ops.Reso
     return raw_ops.ev_remove(self.handle, self._keys(ids), name=name)
 
   def metrics(self):
-    """dict of METRICS to numbers: int in eager mode, scalar int64 tensors in a graph. Bytes are of memory held.
+    """dict of names to numbers: of the variable, and of each tier by itself. docs/tuning.md says how to read them.
 
-    With a tier below DRAM: hot_rows of at most about hot_capacity are in DRAM; lower_rows and lower_bytes are below, copies
-    of rows in DRAM and what waits to be cleared away counted; promotions came up, demotions went down, clean_demotions of
-    these without a write, as their copy below was still good; cold_reads were read from below, late_reads of these one by
-    one. See docs/tuning.md.
+    The names of METRICS, over all tiers, bytes of memory held: hot_rows of at most about hot_capacity are in DRAM;
+    lower_rows and lower_bytes are below, copies of rows further up counted; promotions came up, demotions went down,
+    clean_demotions of these without a write, as their copy below was still good; cold_reads were read from below,
+    late_reads of these one by one. "tier0/rows", "tier1/write_amplification", ... are those of TIER_METRICS for each tier,
+    0 being DRAM.
+
+    Returns:
+      int in eager mode, scalar int64 tensors in a graph; amplifications and latencies, in microseconds, are float and
+      float64. A variable that is an argument of a tf.function gives three tiers, zeros for those that it has not.
     """
     values = raw_ops.ev_metrics(self.handle).values
+    tiers = raw_ops.ev_tier_metrics(self.handle, tiers=self._tiers).values
     if context.executing_eagerly():
-      return {name: int(value) for name, value in zip(METRICS, values.numpy())}
-    return {name: values[i] for i, name in enumerate(METRICS)}
+      return _named(values.numpy(), tiers.numpy(), len(tiers), int, float)
+    return _named(values, tiers, self._tiers, lambda value: math_ops.cast(value, dtypes.int64), lambda value: value)
 
   def flush_evictions(self, name=None):
-    """Moves rows down until DRAM holds no more than its storage_size, and waits until they have arrived.
+    """Moves rows down until no tier holds more than its storage_size, and waits until they have arrived.
 
     Rows move in the background as it is; this makes the moment exact. With one tier nothing ever moves.
 
     Raises:
-      tf.errors.InternalError, tf.errors.ResourceExhaustedError: the tier below cannot be written; nothing is lost.
+      tf.errors.InternalError, tf.errors.ResourceExhaustedError: a tier below cannot be written; nothing is lost.
     """
     return raw_ops.ev_flush_evictions(self.handle, name=name)
 
@@ -374,7 +432,7 @@ class EmbeddingVariable(CheckpointNode, NoDenseValue, resource_variable_ops.Reso
     return raw_ops.ev_prefetch(self.handle, self._keys(ids), name=name)
 
   def lookup_tier(self, ids, name=None):
-    """Which tier each id's row is in: 0 DRAM, 1 the tier below, -1 for an id without a row. Moves nothing.
+    """Which tier each id's row is in: 0 DRAM, 1 and 2 the tiers below, -1 for an id without a row. Moves nothing.
 
     Args:
       ids: int64 or int32, any shape.

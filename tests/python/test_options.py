@@ -89,8 +89,6 @@ def test_a_feature_that_is_not_there_is_named(arguments, feature):
 
 @pytest.mark.parametrize("kind, reason", [
     ("HBM", "build without a GPU"), ("HBM_DRAM", "build without a GPU"), ("HBM_DRAM_PMEM_SSDHASH", "build without a GPU"),
-    ("PMEM_LIBPMEM", "Use DRAM_PMEM"), ("PMEM_MEMKIND", "Use DRAM_PMEM"), ("DRAM_PMEM_SSDHASH", "one tier lies below DRAM"),
-    ("DRAM_PMEM_LEVELDB", "one tier lies below DRAM"),
 ])
 def test_a_storage_type_that_is_not_there_says_why(kind, reason):
   option = ev_tf.EmbeddingVariableOption(storage_option=ev_tf.StorageOption(ev_tf.StorageType[kind], "/tmp/x"))

@@ -9,7 +9,13 @@ import tensorflow as tf
 import ev_tf
 
 v1 = tf.compat.v1
-TYPES = ["DRAM_SSDHASH", "DRAM_LEVELDB", "DRAM_PMEM"]
+TYPES = ["DRAM_SSDHASH", "DRAM_LEVELDB", "DRAM_PMEM", "PMEM_MEMKIND", "DRAM_PMEM_SSDHASH"]
+# All of them, in the graphs of one test each.
+GROUPS = {
+    "two": ["DRAM_SSDHASH", "DRAM_LEVELDB", "DRAM_PMEM"],
+    "three": ["DRAM_PMEM_SSDHASH", "DRAM_PMEM_LEVELDB"],
+    "single": ["SSDHASH", "LEVELDB", "PMEM_LIBPMEM", "PMEM_MEMKIND"],
+}
 STRATEGIES = ["LRU", "LFU"]
 OPTIMIZERS = {
     "sgd": lambda: v1.train.GradientDescentOptimizer(0.1),
@@ -21,10 +27,11 @@ DIM, IDS, BATCH = 6, 1000, 64
 PADDED = 32  # bytes of DIM floats in a row
 
 
-def tiered(storage_type, path, dram_bytes, strategy="LFU", **kwargs):
-  """ev_option of a variable with that storage; "DRAM" keeps no files."""
+def tiered(storage_type, path, dram_bytes, strategy="LFU", middle=2, **kwargs):
+  """ev_option of a variable with that storage; "DRAM" keeps no files, a tier between holds `middle` times what DRAM does."""
   path = None if storage_type == "DRAM" else str(path)
-  storage = ev_tf.StorageOption(ev_tf.StorageType[storage_type], path, [dram_bytes], ev_tf.CacheStrategy[strategy])
+  storage = ev_tf.StorageOption(ev_tf.StorageType[storage_type], path, [dram_bytes, middle * dram_bytes],
+                                ev_tf.CacheStrategy[strategy])
   return ev_tf.EmbeddingVariableOption(storage_option=storage, **kwargs)
 
 
@@ -45,17 +52,17 @@ def by_key(content):
   return [np.asarray(column)[order] for column in content if len(column) == len(order)]
 
 
-@pytest.mark.parametrize("steps", [120, pytest.param(600, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("steps", [80, pytest.param(600, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("strategy", STRATEGIES)
-@pytest.mark.parametrize("storage_type", TYPES)
-def test_spilling_changes_no_bit(storage_type, strategy, optimizer, steps, graph, rng, tmp_path, skip_without):
-  skip_without(storage_type)
+@pytest.mark.parametrize("group", GROUPS)
+def test_spilling_changes_no_bit(group, strategy, optimizer, steps, graph, rng, tmp_path, skip_without):
+  for storage_type in GROUPS[group]:
+    skip_without(storage_type)
   row_bytes = PADDED * (1 + slots_of(optimizer))
-  options = [
-      tiered(kind, tmp_path, rows * row_bytes, strategy, record_frequency=True, record_version=True)
-      for kind, rows in [("DRAM", 1), (storage_type, IDS // 100), (storage_type, IDS // 10)]  # 1 % and 10 % of the rows
-  ]
+  spilled = [(kind, rows) for kind in GROUPS[group] for rows in (IDS // 100, IDS // 10)]  # 1 % and 10 % of the rows
+  options = [tiered(kind, tmp_path, rows * row_bytes, strategy, record_frequency=True, record_version=True)
+             for kind, rows in [("DRAM", 1), *spilled]]
   initializer = v1.random_uniform_initializer(-1, 1, seed=1)
   tables = [ev_tf.get_embedding_variable(f"t{i}", DIM, initializer=initializer, ev_option=o) for i, o in enumerate(options)]
   ids = v1.placeholder(tf.int64, [None])
@@ -67,22 +74,28 @@ def test_spilling_changes_no_bit(storage_type, strategy, optimizer, steps, graph
   graph.initialize()
   for s in range(steps):
     seen, _ = graph.run([rows, train], {ids: skewed(rng, BATCH)})
-    np.testing.assert_array_equal(seen[0], seen[1])
-    np.testing.assert_array_equal(seen[0], seen[2])
+    for each in seen[1:]:
+      np.testing.assert_array_equal(seen[0], each)
     if s % 10 == 5:  # a lookup without an update, then removals
       everything = graph.run(rows, {ids: np.arange(-IDS, IDS)})
-      np.testing.assert_array_equal(everything[0], everything[1])
+      for each in everything[1:]:
+        np.testing.assert_array_equal(everything[0], each)
       assert len(set(graph.run(remove, {ids: skewed(rng, 5)}))) == 1
   graph.run(flush)
   contents = [by_key(content) for content in graph.run(exports)]
   for content in contents[1:]:
     for column, expected in zip(content, contents[0]):
       np.testing.assert_array_equal(column, expected)
-  for m, capacity in zip(graph.run(metrics[1:]), [IDS // 100, IDS // 10]):
+  for m, (kind, capacity) in zip(graph.run(metrics[1:]), spilled):
     assert (m["row_bytes"], m["hot_capacity"]) == (row_bytes, capacity)
     assert m["hot_rows"] <= capacity
     assert m["demotions"] > 0 and m["promotions"] > 0 and m["cold_reads"] >= m["promotions"]
     assert m["lower_bytes"] > 0
+    tiers = ev_tf.StorageType[kind].tiers
+    assert sum(m[f"tier{t}/rows"] for t in range(tiers)) == m["rows"] and f"tier{tiers}/rows" not in m
+    if tiers == 3:
+      assert m["tier1/capacity"] == 2 * capacity >= m["tier1/rows"] + m["tier1/copies"]
+      assert m["tier1/demotions"] > 0 and m["tier2/promotions"] > 0
 
 
 def run_threads(works):
@@ -160,7 +173,7 @@ def test_evaluation_stays_within_the_budget(storage_type, strategy, make_ev, tmp
     rows = tf.gather(ev, tf.range(first, first + batch, dtype=tf.int64))
     np.testing.assert_array_equal(rows, np.zeros([batch, DIM]))
     assert ev.metrics()["hot_rows"] <= capacity + batch
-  ev.flush_evictions()
+    ev.flush_evictions()
   metrics = ev.metrics()
   assert metrics["hot_rows"] == capacity and metrics["inserts"] == IDS
   # What a lookup brought up is not written again.
@@ -182,6 +195,20 @@ def test_lookup_tier(make_ev, tmp_path):
   ev.flush_evictions()
   assert ev.lookup_tier([1, 2]).numpy().tolist() == [-1, -1] and (ev.lookup_tier([3, 4]).numpy() >= 0).all()
   assert ev.lookup_tier(tf.zeros([0], tf.int64)).shape == [0]
+
+
+def test_lookup_tier_of_three(make_ev, tmp_path, skip_without):
+  skip_without("DRAM_PMEM_SSDHASH")
+  ev = make_ev(DIM, ev_option=tiered("DRAM_PMEM_SSDHASH", tmp_path, 4 * PADDED, "LRU", middle=1))
+  for id_ in range(12):
+    train_eagerly(ev, [id_])
+    ev.flush_evictions()
+  assert ev.lookup_tier(np.arange(13)).numpy().tolist() == [2] * 4 + [1] * 4 + [0] * 4 + [-1]
+  train_eagerly(ev, [5])
+  ev.flush_evictions()
+  assert ev.lookup_tier(np.arange(13)).numpy().tolist() == [2] * 4 + [1, 0, 1, 1, 1] + [0] * 3 + [-1]
+  assert int(ev.remove(np.arange(0, 12, 2))) == 6
+  assert [ev.metrics()[f"tier{t}/rows"] for t in range(3)] == [3, 1, 2]
 
 
 def test_tiers_of_the_parts(make_ev, tmp_path):

@@ -14,7 +14,7 @@ import tensorflow as tf
 import ev_tf
 
 v1 = tf.compat.v1
-TYPES = ["DRAM_SSDHASH", "DRAM_LEVELDB", "DRAM_PMEM"]
+TYPES = ["DRAM_SSDHASH", "DRAM_LEVELDB", "DRAM_PMEM", "DRAM_PMEM_SSDHASH"]
 DIM, PADDED = 4, 16
 
 
