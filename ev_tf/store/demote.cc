@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "ev_tf/base/sync_point.h"
 #include "ev_tf/store/store.h"
 
 namespace ev {
@@ -59,8 +60,10 @@ Status Store::DemoteSome(size_t wanted, size_t* moved) {
     if (leaving.empty()) continue;
     keys.clear();
     for (const Leaving& row : leaving) keys.push_back(row.key);
+    EV_SYNC_POINT("demote.started");
     std::vector<Position> positions(leaving.size());
     const Status written = lower_->Put(keys, records, positions);
+    EV_SYNC_POINT("demote.written");
     FinishLeaving(leaving, positions, written.ok(), moved);
     EV_RETURN_IF_ERROR(written);
   }

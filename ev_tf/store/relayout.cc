@@ -1,7 +1,9 @@
-// Moving all rows to a wider layout, and dropping all of them.  Both run alone: nobody holds a guard or a lock.
+// Moving all rows to a wider layout, and dropping all of them.  Both run alone: nobody holds a guard or a lock, and a
+// tier that wants to move rows by itself is told that they stay.
 #include <algorithm>
 #include <utility>
 
+#include "ev_tf/base/sync_point.h"
 #include "ev_tf/store/store.h"
 
 namespace ev {
@@ -13,6 +15,7 @@ constexpr size_t kRowsPerStep = 4096;
 }  // namespace
 
 Status Store::Relayout(const RowLayout& layout) {
+  const std::lock_guard<std::shared_mutex> alone(relocate_mu_);
   epochs_.Collect();  // runs alone: whatever waited is free now, and belongs to the old tiers
   std::vector<std::pair<Key, Location>> entries;
   {
@@ -44,6 +47,7 @@ Status Store::Relayout(const RowLayout& layout) {
     std::copy_n(row, common, to);
     if (meta != nullptr) *fresh_hot->rows().meta(positions[i]) = *meta;
   }
+  EV_SYNC_POINT("relayout.read");
   std::shared_ptr<Tier> fresh_lower;
   if (options_.open_lower) {
     const size_t fresh_bytes = layout.row_bytes() + record_bytes() - layout_.row_bytes();
@@ -61,7 +65,9 @@ Status Store::Relayout(const RowLayout& layout) {
 }
 
 Status Store::Clear() {
+  const std::lock_guard<std::shared_mutex> alone(relocate_mu_);
   index_.reset();  // also frees what waits in epochs_
+  EV_SYNC_POINT("clear.dropped");
   index_ = std::make_unique<HashIndex>(&epochs_);
   hot_ = NewHotTier(layout_);
   if (!options_.open_lower) return OkStatus();

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <utility>
 
+#include "ev_tf/base/sync_point.h"
 #include "ev_tf/store/gather.h"
 
 namespace ev {
@@ -91,6 +92,7 @@ Status Store::Fetch(ColdRows* cold) const {
     cold->Prepare(record_bytes());
   }
   counts_.cold_reads.fetch_add(static_cast<int64_t>(cold->size()), std::memory_order_relaxed);
+  EV_SYNC_POINT("fetch.read");
   return OkStatus();
 }
 
@@ -99,6 +101,7 @@ Status Store::Promote(const ColdRows& cold, size_t room, uint32_t tick) {
   if (n == 0) return OkStatus();
   std::vector<Position> positions(n);
   EV_RETURN_IF_ERROR(hot_->rows().Allocate(positions));
+  EV_SYNC_POINT("promote.started");
   SerialExecutor serial;
   Partition partition;
   partition.Build(cold.keys().subspan(0, n), serial);
@@ -281,6 +284,7 @@ size_t Store::Remove(Span<const Key> keys) {
   for (const Key key : keys) {
     const Location location = index_->Remove(key);
     if (location == kNoLocation) continue;
+    EV_SYNC_POINT("remove.unlisted");
     ++count;
     const Position position = PositionOf(location);
     if (TierOf(location) != kHot) {
@@ -302,6 +306,8 @@ void Store::FindTiers(Span<const Key> keys, int32_t* tiers) const {
 }
 
 bool Store::Relocate(Key key, Position from, Position to) {
+  const std::shared_lock<std::shared_mutex> running(relocate_mu_, std::try_to_lock);
+  if (!running.owns_lock()) return false;  // the row stays where it is
   std::lock_guard<std::mutex> lock(stripes_.of(StripeOf(HashKey(key))));
   const EpochGuard guard(epochs_);
   Location location = kNoLocation;
@@ -313,6 +319,9 @@ bool Store::Relocate(Key key, Position from, Position to) {
   copy = MakeLocation(kLower, to);
   return true;
 }
+
+// Nothing is freed here: what waits may belong to an index that is just being dropped.
+void Store::WhenUnseen(std::function<void()> free) { epochs_.RetireLater(std::move(free)); }
 
 size_t Store::Excess() const {
   if (!tiered()) return 0;

@@ -21,6 +21,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <shared_mutex>
 #include <vector>
 
 #include "ev_tf/base/epoch.h"
@@ -122,6 +123,7 @@ class Store final : public Relocator {
 
   // What compaction asks; see Relocator.
   bool Relocate(Key key, Position from, Position to) override;
+  void WhenUnseen(std::function<void()> free) override;
 
   // Moves every row to `layout`, which extends layout(): the new slots get their initial values.  Runs alone.
   Status Relayout(const RowLayout& layout);
@@ -164,6 +166,8 @@ class Store final : public Relocator {
 
   mutable EpochDomain epochs_;
   mutable StripeLocks stripes_;
+  // Shared by Relocate, alone by what runs alone: a tier's own thread comes without being asked, and is turned away.
+  std::shared_mutex relocate_mu_;
   mutable std::atomic<uint32_t> tick_{0};
   mutable std::atomic<int64_t> touches_{0};  // of rows of the hot tier, since its counts were last halved
   mutable StoreCounts counts_;

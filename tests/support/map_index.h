@@ -1,6 +1,7 @@
 // MapIndex: key -> position under one mutex, which stands in for the store's index in tests of tiers.
 #pragma once
 
+#include <functional>
 #include <mutex>
 #include <unordered_map>
 #include <vector>
@@ -18,6 +19,7 @@ class MapIndex final : public Relocator {
     it->second = to;
     return true;
   }
+  void WhenUnseen(std::function<void()> free) override { free(); }  // a reader here looks again, and compares versions
   bool Find(Key key, Position* position) const {
     std::lock_guard<std::mutex> lock(mu_);
     const auto it = map_.find(key);

@@ -5,6 +5,8 @@
 #include <shared_mutex>
 #include <utility>
 
+#include "ev_tf/base/sync_point.h"
+
 namespace ev::ssd_log {
 namespace {
 
@@ -182,6 +184,7 @@ Status LogWriter::WriteSealed(Lock& lock) {
 }
 
 Status LogWriter::WriteBuffer(const Buffer& buffer) {
+  EV_SYNC_POINT("ssd_log.write");
   const uint64_t offset = geometry_.offset(buffer.first);
   // Whole groups: fillers and full buffers see to it.
   const uint64_t end = geometry_.offset(geometry_.next_group(buffer.end));
