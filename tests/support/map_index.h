@@ -50,6 +50,10 @@ class MapIndex final : public Relocator {
     for (const auto& [key, position] : map_) keys.push_back(key);
     return keys;
   }
+  void Clear() {
+    std::lock_guard<std::mutex> lock(mu_);
+    map_.clear();
+  }
   size_t size() const {
     std::lock_guard<std::mutex> lock(mu_);
     return map_.size();
