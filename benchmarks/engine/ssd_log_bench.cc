@@ -44,6 +44,7 @@ class Index final : public Relocator {
     position = to;
     return true;
   }
+  void WhenUnseen(std::function<void()> free) override { free(); }
   std::vector<Position> positions;
 };
 

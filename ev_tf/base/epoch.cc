@@ -37,11 +37,13 @@ uint64_t EpochDomain::OldestGuard() const {
 }
 
 void EpochDomain::Retire(std::function<void()> free) {
-  {
-    std::lock_guard<std::mutex> lock(mu_);
-    retired_.push_back({epoch_.fetch_add(1, std::memory_order_seq_cst), std::move(free)});
-  }
+  RetireLater(std::move(free));
   Collect();
+}
+
+void EpochDomain::RetireLater(std::function<void()> free) {
+  std::lock_guard<std::mutex> lock(mu_);
+  retired_.push_back({epoch_.fetch_add(1, std::memory_order_seq_cst), std::move(free)});
 }
 
 void EpochDomain::Collect() {

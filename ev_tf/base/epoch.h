@@ -29,6 +29,8 @@ class EpochDomain {
 
   // Calls free() once no guard held now is held any more.
   void Retire(std::function<void()> free);
+  // The same, but frees nothing now, not even what could be: a later Retire() or Collect() does.
+  void RetireLater(std::function<void()> free);
   // Frees what can be freed now.
   void Collect();
   // How many retired things wait.

@@ -6,6 +6,8 @@
 #include <string>
 #include <thread>
 
+#include "ev_tf/base/sync_point.h"
+
 namespace ev {
 namespace {
 
@@ -57,6 +59,7 @@ void EvictionPool::Unregister(EvictionClient* client) {
     queue_.erase(std::find(queue_.begin(), queue_.end(), client));
     state.queued = false;
   }
+  EV_SYNC_POINT("eviction.unregister");
   turn_ended_.wait(lock, [&] { return !state.running; });
   clients_.erase(client);
 }
@@ -85,6 +88,7 @@ void EvictionPool::Loop() {
     clients_[client].queued = false;
     clients_[client].running = true;
     lock.unlock();
+    EV_SYNC_POINT("eviction.turn");
     const bool more = client->EvictSome();
     lock.lock();
     State& state = clients_[client];

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "ev_tf/base/sync_point.h"
 #include "ev_tf/store/store.h"
 
 namespace ev {
@@ -81,6 +82,7 @@ Status Store::DemoteBatch(int tier, Span<const Victim> victims, size_t* moved) {
     keys.push_back(row.key);
     positions.push_back(row.position);
   }
+  EV_SYNC_POINT("demote.started");
   Status status;
   if (tier != kHotTier) {
     records.resize(keys.size() * record_bytes());
@@ -90,6 +92,7 @@ Status Store::DemoteBatch(int tier, Span<const Victim> victims, size_t* moved) {
   const bool gone =
       status.code() == StatusCode::kNotFound;  // one was dropped before the guard: the others another time
   if (status.ok()) status = PutLevel(tier + 1, level(tier + 1), keys, records, positions);
+  EV_SYNC_POINT("demote.written");
   FinishLeaving(tier, leaving, positions, status.ok(), moved);
   return gone ? OkStatus() : status;
 }

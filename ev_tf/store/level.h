@@ -3,7 +3,7 @@
 // Rows of a level never change.  All levels but the last are bounded: the store knows of each of their rows which one goes
 // first (Residents), and their tiers move no row by themselves.
 //
-// Threads:     Relocate from any thread; Use and Rest from one at a time.
+// Threads:     Relocate and WhenUnseen from any thread; Use and Rest from one at a time.
 #pragma once
 
 #include <functional>
@@ -11,6 +11,7 @@
 #include <mutex>
 #include <utility>
 
+#include "ev_tf/base/epoch.h"
 #include "ev_tf/store/residents.h"
 #include "ev_tf/tier/tier.h"
 
@@ -24,9 +25,11 @@ class Level final : public Relocator {
   using Relocation = std::function<bool(Key key, Position from, Position to)>;
 
   // capacity: rows it should hold; 0: the last level, which takes what there is.
-  Level(uint32_t capacity, CacheStrategy strategy, Relocation relocation)
+  // `epochs` outlives the level, and what it is given to free.
+  Level(uint32_t capacity, CacheStrategy strategy, Relocation relocation, EpochDomain* epochs)
       : residents_(capacity == 0 ? nullptr : std::make_unique<Residents>(capacity, strategy)),
-        relocation_(std::move(relocation)) {}
+        relocation_(std::move(relocation)),
+        epochs_(epochs) {}
 
   Status Open(const TierOpener& open, size_t record_bytes) {
     return open(record_bytes, residents_ == nullptr ? this : nullptr, &tier_);
@@ -50,10 +53,13 @@ class Level final : public Relocator {
     std::lock_guard<std::mutex> lock(mu_);
     return in_use_ && relocation_(key, from, to);
   }
+  // Nothing is freed here: what waits may belong to an index that is just being dropped.
+  void WhenUnseen(std::function<void()> free) override { epochs_->RetireLater(std::move(free)); }
 
  private:
   const std::unique_ptr<Residents> residents_;
   const Relocation relocation_;
+  EpochDomain* const epochs_;
   std::mutex mu_;
   bool in_use_ = false;         // guarded by mu_
   std::shared_ptr<Tier> tier_;  // constant after Open; last, so that it goes first: it may be asking until it has gone

@@ -5,6 +5,7 @@
 #include <thread>
 #include <utility>
 
+#include "ev_tf/base/sync_point.h"
 #include "ev_tf/store/store.h"
 
 namespace ev {
@@ -31,6 +32,7 @@ Status Store::OpenContent(const RowLayout& layout, Content* fresh) {
 void Store::Adopt(Content fresh) {
   for (const auto& level : levels_) level->Rest();
   DrainEpochs();  // whatever waited belongs to the old tiers
+  EV_SYNC_POINT("adopt.drained");
   for (size_t i = 0; i < levels_.size(); ++i) {
     const TierMetrics m = levels_[i]->tier().tier_metrics();
     TierCounts& counted = counts(static_cast<int>(i) + 1);
@@ -61,6 +63,7 @@ Status Store::Relayout(const RowLayout& layout) {
     for (const auto& level : levels_) level->Use();
     return status;
   }
+  EV_SYNC_POINT("relayout.read");
   Adopt(std::move(fresh));
   layout_ = layout;
   return OkStatus();

@@ -6,6 +6,7 @@
 #include <string>
 #include <utility>
 
+#include "ev_tf/base/sync_point.h"
 #include "ev_tf/store/gather.h"
 
 namespace ev {
@@ -53,7 +54,7 @@ Status Store::OpenLevels(const RowLayout& layout, std::vector<std::shared_ptr<Le
     const int tier = static_cast<int>(levels->size()) + 1;
     levels->push_back(std::make_shared<Level>(
         capacity, options_.cache_strategy,
-        [this, tier](Key key, Position from, Position to) { return Relocate(tier, key, from, to); }));
+        [this, tier](Key key, Position from, Position to) { return Relocate(tier, key, from, to); }, &epochs_));
     return levels->back()->Open(opener, bytes);
   };
   if (options_.between.size() + 2 > kMaxTiers) {
@@ -147,6 +148,7 @@ Status Store::Fetch(ColdRows* cold) const {
                          cold->records(tier));
       if (status.ok()) counts(tier).cold_reads.fetch_add(static_cast<int64_t>(n), std::memory_order_relaxed);
     }
+    if (status.ok()) EV_SYNC_POINT("fetch.read");
     if (status.ok() || status.code() != StatusCode::kNotFound || round == kFetchRounds) return status;
     // A row has moved since its location was read: look where all of them are now.
     const std::vector<Key> keys(cold->keys().begin(), cold->keys().end());
@@ -160,6 +162,7 @@ Status Store::Promote(const ColdRows& cold, size_t room, uint32_t tick) {
   if (n == 0) return OkStatus();
   std::vector<Position> positions(n);
   EV_RETURN_IF_ERROR(hot_->rows().Allocate(positions));
+  EV_SYNC_POINT("promote.started");
   SerialExecutor serial;
   Partition partition;
   partition.Build(cold.keys().subspan(0, n), serial);
@@ -388,6 +391,7 @@ size_t Store::Remove(Span<const Key> keys) {
   for (const Key key : keys) {
     const Location location = index_->Remove(key);
     if (location == kNoLocation) continue;
+    EV_SYNC_POINT("remove.unlisted");
     ++count;
     if (TierOf(location) != kHotTier) {
       counts(TierOf(location)).rows.fetch_sub(1, std::memory_order_relaxed);

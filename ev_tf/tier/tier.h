@@ -13,6 +13,7 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 
 #include "ev_tf/base/key.h"
 #include "ev_tf/base/span.h"
@@ -29,6 +30,9 @@ class Relocator {
   // The row of `key` at `from` has a copy at `to`.  True: `to` is the row's position from now on, and `from` is free.
   // False: the row is not at `from` any more, and `to` is free.
   virtual bool Relocate(Key key, Position from, Position to) = 0;
+  // Calls free() once nobody is left who may have read a row at a position from which it was moved since: such positions
+  // are given to other rows only then.  At once or later, in any thread; free() may outlive the tier.
+  virtual void WhenUnseen(std::function<void()> free) = 0;
 };
 
 class Tier {
@@ -47,7 +51,8 @@ class Tier {
   // Errors:   OutOfSpace, IoError.
   virtual Status Put(Span<const Key> keys, Span<const std::byte> rows, Span<Position> positions) = 0;
 
-  // Gives positions back.  No new Get of them follows; one that is under way may still end.
+  // Gives positions back.  No new Get of them follows; one that is under way may still end.  Does not wait for a write
+  // to a device: callers hold locks that readers want.
   virtual void Remove(Span<const Key> keys, Span<const Position> positions) = 0;
 
   // What was put before is where the tier promises to keep it.

@@ -136,7 +136,7 @@ class Variable {
 
   void Clear() {
     py::gil_scoped_release nogil;
-    variable_->Clear();
+    ThrowIfError(variable_->Clear());
   }
 
   py::dict Metrics() const {

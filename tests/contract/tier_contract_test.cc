@@ -68,6 +68,7 @@ class Book final : public Relocator {
     it->second.position = to;
     return true;
   }
+  void WhenUnseen(std::function<void()> free) override { free(); }
   // Returns the entry that was there, if there was one.
   bool Set(Key key, Entry entry, Entry* old) {
     std::lock_guard<std::mutex> lock(mu_);

@@ -2,10 +2,14 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <random>
+#include <string>
+#include <vector>
 
 #include "tests/fuzz/ssd_log_segment.h"
+#include "tests/support/random.h"
 
 namespace ev {
 namespace {
@@ -73,6 +77,48 @@ TEST(SsdLogDecoder, EachDamageHasItsWords) {
   std::unique_ptr<SsdLogTier> tier;
   EXPECT_THAT(SsdLogTier::Open(options, &tier).ToString(),
               HasSubstr("FailedPrecondition: disk/rows-000000.ssd: row_bytes: expected 64, found 48"));
+}
+
+// Each decoder by itself, on bytes that are all random, or right but for a few.
+TEST(SsdLogDecoder, EachDecoderTakesAnyBytes) {
+  namespace log = ssd_log;
+  test::Random random(1);
+  log::Geometry geometry;
+  ASSERT_TRUE(log::MakeGeometry(48, 6 << 10, &geometry).ok());
+  std::vector<std::byte> row(48, std::byte{7});
+  int whole = 0;
+  for (int i = 0; i < 20000; ++i) {
+    std::vector<std::byte> bytes(512);
+    const bool right = random.OneIn(2);
+    log::EncodeFileHeader(geometry, 3, 9, bytes.data());
+    log::EncodeMark(9, 5, true, bytes.data() + 128);
+    log::EncodeRecord(-5, 77, row.data(), 48, bytes.data() + 256);
+    const std::vector<std::byte> before = bytes;
+    const size_t spoiled = right ? random.Below(4) : 500;
+    for (size_t k = 0; k < spoiled; ++k) bytes[random.Below(bytes.size())] = static_cast<std::byte>(random.Bits());
+    log::FileHeader header{};
+    log::Mark mark{};
+    const bool same_header = std::equal(before.begin(), before.begin() + sizeof(header), bytes.begin());
+    EXPECT_EQ(log::DecodeFileHeader(bytes, geometry, 3, "f", &header).ok(), same_header);
+    const bool same_mark = std::equal(before.begin() + 128, before.begin() + 128 + sizeof(mark), bytes.begin() + 128);
+    EXPECT_EQ(log::DecodeMark({bytes.data() + 128, 384}, 9, &mark), same_mark);
+    const bool same_record =
+        std::equal(before.begin() + 256, before.begin() + 256 + geometry.record_bytes, bytes.begin() + 256);
+    const log::RecordView view = log::DecodeRecord(bytes.data() + 256, 48);
+    EXPECT_EQ(view.kind == log::RecordKind::kRow, same_record);
+    if (view.kind == log::RecordKind::kRow) {
+      EXPECT_EQ(view.key, -5);
+    }
+    if (view.kind == log::RecordKind::kBad) {
+      EXPECT_EQ(log::BadRecord(bytes.data() + 256, 48, "f", 256).code(), StatusCode::kCorruption);
+    }
+    whole += same_header && same_mark && same_record ? 1 : 0;
+    std::string name(reinterpret_cast<const char*>(bytes.data()), random.Below(40));
+    uint32_t number = 0;
+    if (i % 3 == 0) name = "rows-" + std::to_string(random.Bits() >> random.Below(64)) + ".ssd";
+    static_cast<void>(log::ParseSegmentName(name, &number));
+  }
+  EXPECT_GT(whole, 100);
 }
 
 TEST(SsdLogDecoder, RandomBytes) {

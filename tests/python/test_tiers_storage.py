@@ -221,23 +221,27 @@ EXIT = """
     for _ in range(20):
       step(tf.constant(np.random.randint(0, 100_000, 5000)))
     assert ev.metrics()["demotions"] > 0
-    if way == "while training":
+    if way in ("while training", "by an exception"):
       threading.Thread(target=train, daemon=True).start()
       step(tf.constant(np.random.randint(0, 100_000, 5000)))
     print("done", flush=True)
     if way == "exit now":
       os._exit(0)
+    if way == "by an exception":
+      raise RuntimeError("of the training")
 """
 
 
 @pytest.mark.parametrize("way, storage_type", [("in peace", "DRAM_LEVELDB"), ("while training", "DRAM_SSDHASH"),
                                                pytest.param("while training", "DRAM_LEVELDB", marks=pytest.mark.slow),
                                                pytest.param("in peace", "DRAM_SSDHASH", marks=pytest.mark.slow),
-                                               pytest.param("exit now", "DRAM_SSDHASH", marks=pytest.mark.slow)])
+                                               pytest.param("exit now", "DRAM_SSDHASH", marks=pytest.mark.slow),
+                                               pytest.param("by an exception", "DRAM_SSDHASH", marks=pytest.mark.slow)])
 def test_a_process_may_end_while_rows_move(way, storage_type, tmp_path):
   done = run_program(EXIT, tmp_path, way, storage_type, TF_MULTI_TIER_EV_EVICTION_THREADS="4",
                      TF_SSDHASH_ASYNC_COMPACTION="1")
-  assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr[-3000:]
+  assert (done.returncode, done.stdout) == (int(way == "by an exception"), "done\n"), done.stderr[-3000:]
+  assert ("RuntimeError: of the training" in done.stderr) == (way == "by an exception")
   if way != "exit now":
     assert not files_under(tmp_path)
 

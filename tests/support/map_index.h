@@ -1,6 +1,7 @@
 // MapIndex: key -> position under one mutex, which stands in for the store's index in tests of tiers.
 #pragma once
 
+#include <functional>
 #include <mutex>
 #include <unordered_map>
 #include <vector>
@@ -18,6 +19,7 @@ class MapIndex final : public Relocator {
     it->second = to;
     return true;
   }
+  void WhenUnseen(std::function<void()> free) override { free(); }  // a reader here looks again, and compares versions
   bool Find(Key key, Position* position) const {
     std::lock_guard<std::mutex> lock(mu_);
     const auto it = map_.find(key);
@@ -47,6 +49,10 @@ class MapIndex final : public Relocator {
     std::vector<Key> keys;
     for (const auto& [key, position] : map_) keys.push_back(key);
     return keys;
+  }
+  void Clear() {
+    std::lock_guard<std::mutex> lock(mu_);
+    map_.clear();
   }
   size_t size() const {
     std::lock_guard<std::mutex> lock(mu_);

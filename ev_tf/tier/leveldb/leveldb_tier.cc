@@ -15,6 +15,7 @@
 #include <system_error>
 #include <utility>
 
+#include "ev_tf/base/sync_point.h"
 #include "ev_tf/tier/leveldb/leveldb_status.h"
 
 namespace ev {
@@ -30,6 +31,8 @@ constexpr uint64_t kPositions = uint64_t{kMaxPosition} + 1;
 constexpr size_t kSharedCacheBytes = size_t{256} << 20;
 // Rows of one write.  A bigger Put is several writes, and is undone if a later one fails: a batch is copied twice on its way.
 constexpr size_t kBatchBytes = size_t{32} << 20;
+// Deletions of 12 bytes that may wait for a write; more are written by who removes.
+constexpr size_t kManyKept = size_t{1} << 20;
 
 leveldb::Cache* SharedCache() {
   static leveldb::Cache* cache =
@@ -84,7 +87,11 @@ LevelDbTuning LevelDbTuning::LevelDbDefaults() {
 LevelDbTier::LevelDbTier(const LevelDbOptions& options)
     : path_(options.path), row_bytes_(options.row_bytes), asked_(options) {}
 
-LevelDbTier::~LevelDbTier() = default;
+LevelDbTier::~LevelDbTier() {
+  if (db_ == nullptr) return;
+  std::lock_guard<std::mutex> lock(mu_);
+  static_cast<void>(Write(nullptr));  // what cannot be removed is found by who keeps old rows, as after a crash
+}
 
 Status LevelDbTier::Open(const LevelDbOptions& options, std::unique_ptr<LevelDbTier>* out) {
   if (options.row_bytes == 0 || options.row_bytes > UINT32_MAX) {
@@ -187,11 +194,20 @@ Status LevelDbTier::Scan(const Visitor& visit) const {
   leveldb::ReadOptions options;
   options.verify_checksums = true;
   options.fill_cache = false;
+  std::vector<RowKey> removed;
+  {
+    std::lock_guard<std::mutex> lock(kept_mu_);
+    removed = kept_;
+  }
+  std::sort(removed.begin(), removed.end());
   const std::unique_ptr<leveldb::Iterator> it(db_->NewIterator(options));
   for (it->SeekToFirst(); it->Valid(); it->Next()) {
     const leveldb::Slice key = it->key();
     const leveldb::Slice row = it->value();
     if (key == FormatKey()) continue;
+    RowKey row_key{};
+    std::memcpy(row_key.data(), key.data(), std::min(key.size(), row_key.size()));
+    if (std::binary_search(removed.begin(), removed.end(), row_key)) continue;
     if (key.size() != kRowKeyBytes || row.size() != row_bytes_) {
       return Corruption(Where() + ": expected keys of 12 bytes and rows of " + std::to_string(row_bytes_) +
                         " bytes, found " + std::to_string(key.size()) + " and " + std::to_string(row.size()));
@@ -267,7 +283,7 @@ Status LevelDbTier::Put(Span<const Key> keys, Span<const std::byte> rows, Span<P
     const Status status = PutChunk(keys, rows, first, std::min(first + step, n), positions, &added);
     if (!status.ok()) {
       size_.fetch_sub(n, std::memory_order_relaxed);
-      std::lock_guard<std::mutex> lock(mu_);
+      std::lock_guard<std::mutex> lock(kept_mu_);
       kept_.insert(kept_.end(), added.begin(), added.end());  // also what failed: LevelDB's log may hold it
       return status;
     }
@@ -278,15 +294,19 @@ Status LevelDbTier::Put(Span<const Key> keys, Span<const std::byte> rows, Span<P
 void LevelDbTier::Remove(Span<const Key> keys, Span<const Position> positions) {
   if (keys.empty()) return;
   size_.fetch_sub(keys.size(), std::memory_order_relaxed);
-  std::lock_guard<std::mutex> lock(mu_);
-  const size_t before = kept_.size();
-  kept_.resize(before + keys.size());
-  size_t next = before;
-  for (const uint32_t i : InKeyOrder(keys, 0, keys.size())) {
-    leveldb_format::EncodeRowKey(keys[i], positions[i], kept_[next++].data());
+  size_t kept = 0;
+  {
+    std::lock_guard<std::mutex> lock(kept_mu_);
+    size_t next = kept_.size();
+    kept_.resize(next + keys.size());
+    for (const uint32_t i : InKeyOrder(keys, 0, keys.size())) {
+      leveldb_format::EncodeRowKey(keys[i], positions[i], kept_[next++].data());
+    }
+    kept = kept_.size();
   }
-  const Status status = Write(nullptr);
-  (void)status;  // then they are kept, and the next Put or Flush says so
+  if (kept < kManyKept) return;
+  const std::unique_lock<std::mutex> lock(mu_, std::try_to_lock);
+  if (lock.owns_lock()) static_cast<void>(Write(nullptr));  // or they wait on, and the next Put or Flush says why
 }
 
 Status LevelDbTier::StartNewLog() {
@@ -295,17 +315,24 @@ Status LevelDbTier::StartNewLog() {
 }
 
 Status LevelDbTier::Write(leveldb::WriteBatch* batch) {
+  EV_SYNC_POINT("leveldb.write");
   if (log_is_torn_) {
     EV_RETURN_IF_ERROR(StartNewLog());
     log_is_torn_ = false;
   }
-  if (!kept_.empty()) {
-    leveldb::WriteBatch deletions;
+  size_t removed = 0;
+  leveldb::WriteBatch deletions;
+  {
+    std::lock_guard<std::mutex> lock(kept_mu_);
+    removed = kept_.size();
     for (const RowKey& row_key : kept_) deletions.Delete(leveldb::Slice(row_key.data(), row_key.size()));
+  }
+  if (removed > 0) {
     const leveldb::Status status = db_->Write(leveldb::WriteOptions(), &deletions);
     log_is_torn_ = !status.ok();
     EV_RETURN_IF_ERROR(FromLevelDb(status, Where() + ": remove rows"));
-    kept_.clear();
+    std::lock_guard<std::mutex> lock(kept_mu_);
+    kept_.erase(kept_.begin(), kept_.begin() + static_cast<std::ptrdiff_t>(removed));
   }
   if (batch == nullptr) return OkStatus();
   const leveldb::Status status = db_->Write(leveldb::WriteOptions(), batch);

@@ -10,9 +10,10 @@
 // Memory:      one block cache for all tiers of the process; write buffers shrink as tiers become many (WriteBufferGrant).
 // Durability:  a row that was put before a Flush() that returned OK survives a power cut; one put later may be lost, never
 //              torn.  A row removed later than that may be back after a crash, at the position it had.
-// Failures:    after a write that failed nothing is added to LevelDB's log, whose end may be torn: the next Put(), Remove() or
+// Removals:    Remove() notes what the next Put() or Flush() deletes, so that nobody who holds a lock waits for the device.
+// Failures:    after a write that failed nothing is added to LevelDB's log, whose end may be torn: the next Put() or
 //              Flush() starts a new one.  Where a compaction failed, LevelDB refuses all writes until the database is opened
-//              anew.  Rows stay readable throughout.  A Remove() that cannot be written is kept for the next write.
+//              anew.  Rows stay readable throughout.  A deletion that cannot be written is kept for the next write.
 #pragma once
 
 #include <array>
@@ -135,9 +136,10 @@ class LevelDbTier final : public Tier {
   std::atomic<uint64_t> next_{0};  // rows ever put, the position of the next one modulo the number of positions
   std::atomic<size_t> size_{0};    // relaxed: a count, it orders nothing
 
-  std::mutex mu_;             // LevelDB orders writers anyway
-  bool log_is_torn_ = false;  // guarded by mu_; the last write failed
-  std::vector<RowKey> kept_;  // guarded by mu_; deletions that are not written yet
+  std::mutex mu_;               // LevelDB orders writers anyway
+  bool log_is_torn_ = false;    // guarded by mu_; the last write failed
+  mutable std::mutex kept_mu_;  // after mu_; never held for longer than a copy takes
+  std::vector<RowKey> kept_;    // guarded by kept_mu_; deletions that are not written yet; taken from under mu_ alone
 };
 
 }  // namespace ev

@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <cstring>
+#include <functional>
 #include <utility>
 
+#include "ev_tf/base/sync_point.h"
 #include "ev_tf/env/buffer_pool.h"
 
 namespace ev::ssd_log {
@@ -130,7 +132,13 @@ Status Compactor::UnlinkDead() {
     Subtract(counters_->dead_slots, slots);
     Subtract(counters_->file_bytes, s->held_bytes.load(std::memory_order_relaxed));
     Add(counters_->segments_unlinked, 1);
-    table_->Remove(s);
+    std::function<void()> give_number = table_->Remove(s);
+    // Its rows have moved: who has read one here must not find another one under the same position.
+    if (options_.relocator != nullptr) {
+      options_.relocator->WhenUnseen(std::move(give_number));
+    } else {
+      give_number();
+    }
   }
   table_->domain().Collect();
   return OkStatus();
@@ -169,6 +177,7 @@ Status Compactor::CopySome(Segment* victim, size_t* copied) {
   EV_RETURN_IF_ERROR(ReadLive(victim, slots_));
   copies_.resize(slots_.size());
   EV_RETURN_IF_ERROR(writer_->Append(keys_, sequences_, rows_, copies_));
+  EV_SYNC_POINT("compaction.copied");
   for (size_t i = 0; i < slots_.size(); ++i) {
     if (options_.relocator->Relocate(keys_[i], victim->first_position + slots_[i], copies_[i])) {
       victim->ClearLive(slots_[i]);
@@ -176,6 +185,7 @@ Status Compactor::CopySome(Segment* victim, size_t* copied) {
       s->ClearLive(copies_[i] % geometry_.slots);
     }
   }
+  EV_SYNC_POINT("compaction.relocated");
   *copied = slots_.size();
   Add(counters_->rows_copied, slots_.size());
   return OkStatus();

@@ -5,11 +5,14 @@
 #include <shared_mutex>
 #include <utility>
 
+#include "ev_tf/base/sync_point.h"
+
 namespace ev::ssd_log {
 namespace {
 
-constexpr uint64_t kReserveBytes = uint64_t{8}
-                                   << 20;  // disk space is taken ahead in steps: few extents, an early ENOSPC
+// Disk space is taken ahead in steps, as much as there is already: few extents, an early ENOSPC, and small tables stay small.
+constexpr uint64_t kMinReserveBytes = uint64_t{256} << 10;
+constexpr uint64_t kMaxReserveBytes = uint64_t{8} << 20;
 
 uint32_t SlotsOfBuffer(const Geometry& g) {
   const uint64_t groups = std::max<uint64_t>(1, BufferPool::kBufferBytes / g.group_bytes);
@@ -182,6 +185,7 @@ Status LogWriter::WriteSealed(Lock& lock) {
 }
 
 Status LogWriter::WriteBuffer(const Buffer& buffer) {
+  EV_SYNC_POINT("ssd_log.write");
   const uint64_t offset = geometry_.offset(buffer.first);
   // Whole groups: fillers and full buffers see to it.
   const uint64_t end = geometry_.offset(geometry_.next_group(buffer.end));
@@ -194,7 +198,8 @@ Status LogWriter::WriteBuffer(const Buffer& buffer) {
 Status LogWriter::Reserve(Segment* segment, uint64_t end) {
   const uint64_t held = segment->held_bytes.load(std::memory_order_relaxed);
   if (end <= held) return OkStatus();
-  uint64_t to = std::max(end, std::min(held + kReserveBytes, geometry_.file_bytes()));
+  const uint64_t ahead = std::clamp(held, kMinReserveBytes, kMaxReserveBytes);
+  uint64_t to = std::max(end, std::min(held + ahead, geometry_.file_bytes()));
   Status status = segment->file->Allocate(held, to - held);
   if (!status.ok() && to != end) {  // less may still be there
     to = end;

@@ -17,26 +17,45 @@ SegmentTable::~SegmentTable() {
   for (Segment* segment : All()) delete segment;
 }
 
-Status SegmentTable::TakeNumber(uint32_t* number) {
+bool SegmentTable::Numbers::Take(uint32_t limit, uint32_t* number) {
   std::lock_guard<std::mutex> lock(mu_);
   if (!free_.empty()) {
     std::pop_heap(free_.begin(), free_.end(), std::greater<>());
     *number = free_.back();
     free_.pop_back();
-    return OkStatus();
+    return true;
   }
-  if (high_water_ == limit_) {
-    return OutOfSpace("segments: expected at most " + std::to_string(limit_) +
-                      ", all in use (larger segment_bytes hold more rows)");
-  }
+  if (high_water_ == limit) return false;
   *number = high_water_++;
-  return OkStatus();
+  return true;
 }
 
-void SegmentTable::GiveNumber(uint32_t number) {
+void SegmentTable::Numbers::TakeThis(uint32_t number) {
+  std::lock_guard<std::mutex> lock(mu_);
+  if (number < high_water_) {
+    free_.erase(std::remove(free_.begin(), free_.end(), number), free_.end());
+  } else {
+    for (uint32_t n = high_water_; n < number; ++n) free_.push_back(n);
+    high_water_ = number + 1;
+  }
+  std::make_heap(free_.begin(), free_.end(), std::greater<>());
+}
+
+void SegmentTable::Numbers::Give(uint32_t number) {
   std::lock_guard<std::mutex> lock(mu_);
   free_.push_back(number);
   std::push_heap(free_.begin(), free_.end(), std::greater<>());
+}
+
+uint32_t SegmentTable::Numbers::high_water() const {
+  std::lock_guard<std::mutex> lock(mu_);
+  return high_water_;
+}
+
+Status SegmentTable::TakeNumber(uint32_t* number) {
+  if (numbers_->Take(limit_, number)) return OkStatus();
+  return OutOfSpace("segments: expected at most " + std::to_string(limit_) +
+                    ", all in use (larger segment_bytes hold more rows)");
 }
 
 void SegmentTable::Install(std::unique_ptr<Segment> segment) {
@@ -45,33 +64,19 @@ void SegmentTable::Install(std::unique_ptr<Segment> segment) {
 }
 
 void SegmentTable::InstallFound(std::unique_ptr<Segment> segment) {
-  {
-    std::lock_guard<std::mutex> lock(mu_);
-    const uint32_t number = segment->number;
-    if (number < high_water_) {
-      free_.erase(std::remove(free_.begin(), free_.end(), number), free_.end());
-    } else {
-      for (uint32_t n = high_water_; n < number; ++n) free_.push_back(n);
-      high_water_ = number + 1;
-    }
-    std::make_heap(free_.begin(), free_.end(), std::greater<>());
-  }
+  numbers_->TakeThis(segment->number);
   Install(std::move(segment));
 }
 
-void SegmentTable::Remove(Segment* segment) {
+std::function<void()> SegmentTable::Remove(Segment* segment) {
   const uint32_t number = segment->number;
   slots()[number].store(nullptr, std::memory_order_seq_cst);
   domain_.Retire([segment] { delete segment; });
-  GiveNumber(number);
+  return [numbers = numbers_, number] { numbers->Give(number); };
 }
 
 std::vector<Segment*> SegmentTable::All() const {
-  uint32_t end = 0;
-  {
-    std::lock_guard<std::mutex> lock(mu_);
-    end = high_water_;
-  }
+  const uint32_t end = numbers_->high_water();
   std::vector<Segment*> all;
   for (uint32_t i = 0; i < end; ++i) {
     if (Segment* segment = Find(i)) all.push_back(segment);

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <utility>
@@ -85,13 +86,14 @@ class SegmentTable {
 
   // The smallest free number.  OutOfSpace: positions have no bits for one segment more.
   Status TakeNumber(uint32_t* number);
-  void GiveNumber(uint32_t number);
+  void GiveNumber(uint32_t number) { numbers_->Give(number); }
   // Requires: the number was taken.
   void Install(std::unique_ptr<Segment> segment);
   // Takes a number that a file has already.  Requires: number < limit().
   void InstallFound(std::unique_ptr<Segment> segment);
-  // No new reader finds it; it is closed and freed when the last one has left.  Its number is free again.
-  void Remove(Segment* segment);
+  // No new reader finds it; it is closed and freed when the last one has left.  Returns what makes its number free again,
+  // which may be called after the table has gone.
+  [[nodiscard]] std::function<void()> Remove(Segment* segment);
   // All segments, by number.  Good as long as nobody else may Remove, or a guard is held.
   std::vector<Segment*> All() const;
   uint32_t limit() const { return limit_; }
@@ -100,14 +102,26 @@ class SegmentTable {
   ~SegmentTable();
 
  private:
+  // Numbers that segments have, or had.
+  class Numbers {
+   public:
+    bool Take(uint32_t limit, uint32_t* number);
+    void TakeThis(uint32_t number);
+    void Give(uint32_t number);
+    uint32_t high_water() const;
+
+   private:
+    mutable std::mutex mu_;
+    std::vector<uint32_t> free_;  // guarded by mu_; a heap, smallest first
+    uint32_t high_water_ = 0;     // guarded by mu_; numbers from here on were never given
+  };
+
   std::atomic<Segment*>* slots() const { return reinterpret_cast<std::atomic<Segment*>*>(table_.data()); }
 
   uint32_t limit_ = 0;  // constant after Init
   MemoryRegion table_;  // constant after Init; of std::atomic<Segment*>, zero at first
-  mutable std::mutex mu_;
-  std::vector<uint32_t> free_;  // guarded by mu_; a heap, smallest first
-  uint32_t high_water_ = 0;     // guarded by mu_; numbers from here on were never given
-  EpochDomain domain_;          // last: it frees segments
+  const std::shared_ptr<Numbers> numbers_ = std::make_shared<Numbers>();
+  EpochDomain domain_;  // last: it frees segments
 };
 
 }  // namespace ev::ssd_log

@@ -6,6 +6,7 @@
 #include <mutex>
 #include <utility>
 
+#include "ev_tf/env/buffer_pool.h"
 #include "ev_tf/tier/ssd_log/background.h"
 #include "ev_tf/tier/ssd_log/compactor.h"
 #include "ev_tf/tier/ssd_log/log_reader.h"
@@ -20,7 +21,8 @@ constexpr double kMostLiveSlots = 0.75;   // of slots: above, each row is copied
 constexpr double kSettledShare = 0.6;     // of bytes: S1
 constexpr double kMaxSettledShare = 0.9;  // of slots: as far as Settle() goes for it
 constexpr double kSettleStep = 0.04;
-constexpr size_t kCopiesPerPut = 3;  // rows that a sync Put copies for each row put: ahead of what garbage needs
+constexpr size_t kWaitingBuffers = 16;  // write buffers of a process that may wait for more rows
+constexpr size_t kCopiesPerPut = 3;     // rows that a sync Put copies for each row put: ahead of what garbage needs
 
 // Small rows have much header: their share of bytes cannot be had, so that of slots is bounded.
 double WantedSlots(const Geometry& g) {
@@ -103,6 +105,7 @@ class SsdLogTier::Impl final : public BackgroundWorker {
     Add(counters_.rows, keys.size());
     Add(counters_.rows_put, keys.size());
     Maintain(keys.size());
+    ShareBuffers();
     counters_.put_ns.Record(env_->NowNanos() - start);
     return OkStatus();
   }
@@ -164,6 +167,7 @@ class SsdLogTier::Impl final : public BackgroundWorker {
     Status status = compactor_.Step(&copied);
     if (status.ok() && writer_.TakeSyncWish()) status = SyncClosed();
     if (!status.ok()) KeepError(status);
+    ShareBuffers();
     return status.ok() && copied > 0 && compactor_.Wanted();
   }
 
@@ -227,6 +231,11 @@ class SsdLogTier::Impl final : public BackgroundWorker {
       if (!status.ok() || copied == 0) return;
       done += copied;
     }
+  }
+
+  // A log keeps its buffer while it waits for more rows.  Where many logs do, one writes what it has instead.
+  void ShareBuffers() {
+    if (BufferPool::Global().lent() > kWaitingBuffers) KeepError(writer_.WriteOut());
   }
 
   Status SyncClosed() {

@@ -8,6 +8,7 @@
 #include "tests/support/index_support.h"
 #include "tests/support/keys.h"
 #include "tests/support/random.h"
+#include "tests/support/sanitizers.h"
 #include "tests/support/threads.h"
 
 namespace ev {
@@ -59,13 +60,14 @@ void ReadersNeverMiss(const std::vector<Key>& order) {
 }
 
 TEST(HashIndexThreads, H2ReadersNeverMissAKeyWhileTheIndexGrows) {
-  std::vector<Key> keys(60000);
+  std::vector<Key> keys(test::kUnderThreadSanitizer ? 12000 : 60000);
   for (size_t i = 0; i < keys.size(); ++i) keys[i] = static_cast<Key>(i) - 30000;
   ReadersNeverMiss(keys);
 }
 
 TEST(HashIndexThreads, H2ReadersNeverMissAKeyWhileOneSegmentSplits) {
-  ReadersNeverMiss(test::KeysOfPrefix(0x35, 6, 60000));  // the directory doubles seven times and more
+  // The directory doubles seven times and more.
+  ReadersNeverMiss(test::KeysOfPrefix(0x35, 6, test::kUnderThreadSanitizer ? 25000 : 60000));
 }
 
 TEST(HashIndexThreads, H2ReadersNeverMissAKeyThatOverflows) {

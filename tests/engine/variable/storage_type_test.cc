@@ -4,9 +4,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <memory>
+#include <string>
+#include <vector>
 
 #include "ev_tf/variable/scratch_directory.h"
 #include "tests/support/status_matchers.h"
@@ -94,6 +98,82 @@ TEST(ScratchDirectoryTest, GoesWithTheProcessThatMadeIt) {
   EXPECT_EQ(status, 0);
   EXPECT_TRUE(fs::is_directory(ours->path()));
   EXPECT_TRUE(IsEmpty(dir / "child"));
+}
+
+// Who makes a directory in `parent` and stays, until it is killed.
+pid_t ForkAndHold(const std::string& parent, std::string* path) {
+  int ready[2];
+  if (pipe(ready) != 0) std::abort();
+  const pid_t child = fork();
+  if (child == 0) {
+    std::unique_ptr<ScratchDirectory> theirs;
+    if (!ScratchDirectory::Make(parent, &theirs).ok()) _exit(2);
+    std::ofstream(theirs->path() + "/rows") << "rows";
+    if (write(ready[1], theirs->path().c_str(), theirs->path().size()) < 0) _exit(3);
+    for (;;) pause();
+  }
+  char text[4096];
+  close(ready[1]);
+  const ssize_t n = read(ready[0], text, sizeof(text));
+  close(ready[0]);
+  path->assign(text, n > 0 ? static_cast<size_t>(n) : 0);
+  return child;
+}
+
+TEST(ScratchDirectoryTest, WhatAKilledProcessLeftIsTakenAwayAndNothingElse) {
+  const test::TempDir dir;
+  const std::string parent = dir / "parent";
+  std::string dead, alive;
+  const pid_t killed = ForkAndHold(parent, &dead);
+  const pid_t running = ForkAndHold(parent, &alive);
+  ASSERT_TRUE(fs::exists(dead + "/rows") && fs::exists(alive + "/rows"));
+  // What others keep there, under names like ours.
+  for (const char* name : {"ev_1", "ev_models", "ev_1_abc", "rows", "ev_12_notours.d"}) {
+    fs::create_directory(parent + "/" + name);
+  }
+  std::ofstream(parent + "/ev_1_abcdef") << "a file";
+  kill(killed, SIGKILL);
+  ASSERT_EQ(waitpid(killed, nullptr, 0), killed);
+  std::unique_ptr<ScratchDirectory> ours;
+  EV_ASSERT_OK(ScratchDirectory::Make(parent, &ours));
+  EXPECT_FALSE(fs::exists(fs::path(dead).parent_path()));
+  EXPECT_TRUE(fs::exists(alive + "/rows")) << "of a process that is alive";
+  for (const char* name : {"ev_1", "ev_models", "ev_1_abc", "rows", "ev_12_notours.d", "ev_1_abcdef"}) {
+    EXPECT_TRUE(fs::exists(parent + "/" + name)) << name;
+  }
+  kill(running, SIGKILL);
+  ASSERT_EQ(waitpid(running, nullptr, 0), running);
+  ours.reset();
+  EV_ASSERT_OK(ScratchDirectory::Make(parent, &ours));
+  EXPECT_FALSE(fs::exists(fs::path(alive).parent_path()));
+}
+
+// Processes that come and go at once under one parent: each keeps what it made for as long as it lives.
+TEST(ScratchDirectoryTest, ProcessesThatTidyUpAtOnceDoNotDisturbEachOther) {
+  const test::TempDir dir;
+  std::vector<pid_t> children;
+  for (int c = 0; c < 8; ++c) {
+    const pid_t child = fork();
+    ASSERT_GE(child, 0);
+    if (child == 0) {
+      for (int i = 0; i < 40; ++i) {
+        std::unique_ptr<ScratchDirectory> first, second;
+        if (!ScratchDirectory::Make(dir / "p", &first).ok() || !ScratchDirectory::Make(dir / "p", &second).ok())
+          _exit(2);
+        std::ofstream(second->path() + "/rows") << "rows";
+        usleep(static_cast<useconds_t>(i * 10));
+        if (!fs::exists(first->path()) || !fs::exists(second->path() + "/rows")) _exit(3);
+      }
+      _exit(0);
+    }
+    children.push_back(child);
+  }
+  for (const pid_t child : children) {
+    int status = 0;
+    ASSERT_EQ(waitpid(child, &status, 0), child);
+    EXPECT_EQ(status, 0);
+  }
+  EXPECT_TRUE(IsEmpty(dir / "p"));
 }
 
 }  // namespace

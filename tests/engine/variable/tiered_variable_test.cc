@@ -14,6 +14,7 @@
 #include "ev_tf/optim/sgd.h"
 #include "ev_tf/tier/dram/dram_tier.h"
 #include "ev_tf/variable/embedding_variable.h"
+#include "tests/support/sanitizers.h"
 #include "tests/support/tiers.h"
 
 namespace ev {
@@ -102,7 +103,8 @@ TEST_P(TieredOracle, SpilledRowsTrainToTheBit) {
   const auto spilled = MakeVariable(static_cast<int64_t>(hot_rows * parts * 32), strategy,
                                     static_cast<int64_t>(middle_rows * parts * 32));
   const auto dense = MakeVariable(0, strategy);
-  for (int step = 0; step < 300; ++step) {
+  const int steps = test::kUnderThreadSanitizer ? 50 : 300;
+  for (int step = 0; step < steps; ++step) {
     const size_t n = random() % 60;
     std::vector<Key> keys(n);
     for (Key& key : keys) key = static_cast<Key>(random() % 200) - 100;
