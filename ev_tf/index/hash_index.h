@@ -54,6 +54,8 @@ class HashIndex {
   static uint32_t PlaceOf(Key key) { return static_cast<uint32_t>(HashKey(key) >> 32); }
   // The key of that place whose row is at `location`.  False if there is none.
   bool FindKeyAt(uint32_t place, Location location, Key* key) const;
+  // Asks for the line that FindKeyAt, or Move of a key of that place, will look at first.
+  void PrefetchPlace(uint32_t place) const;
 
   // Visits every (key, location) once, without a lock.  A key that is inserted, moved or removed meanwhile may be seen
   // before or after, or not at all.

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "ev_tf/base/cpu.h"
 #include "ev_tf/store/store.h"
 
 namespace ev {
@@ -15,10 +16,14 @@ namespace {
 constexpr int kHot = 0;
 constexpr int kLower = 1;
 constexpr size_t kRowsPerWrite = 4096;
+// Rows ahead of the one that is looked at whose lines are asked for.
+constexpr size_t kAhead = 8;
+constexpr size_t kLineFloats = 16;
+constexpr size_t kPrefetchedFloats = 256;
 // Choosing victims looks at every rank: a thirty-second of the tier at a time makes that small against moving them.
 constexpr size_t kVictimShare = 32;
 // Touches, in capacities, after which the counts of an LFU tier are halved.
-constexpr int64_t kTouchesPerAging = 10;
+constexpr int64_t kTouchesPerAging = 50;
 
 }  // namespace
 
@@ -67,6 +72,13 @@ Status Store::DemoteSome(size_t wanted, size_t* moved) {
   return OkStatus();
 }
 
+void Store::PrefetchVictim(Position position) const {
+  index_->PrefetchPlace(hot_->place(position));
+  PrefetchForRead(&hot_->copy(position));
+  const float* row = hot_->rows().row(position);
+  for (size_t f = 0; f < std::min(layout_.row_floats(), kPrefetchedFloats); f += kLineFloats) PrefetchForRead(row + f);
+}
+
 void Store::StartLeaving(Span<const Victim> victims, std::vector<Leaving>* leaving, std::vector<std::byte>* records,
                          size_t* moved) {
   const EpochGuard guard(epochs_);
@@ -75,6 +87,7 @@ void Store::StartLeaving(Span<const Victim> victims, std::vector<Leaving>* leavi
     const int stripe = StripeOf(uint64_t{hot_->place(victims[i].position)} << 32);
     std::lock_guard<std::mutex> lock(stripes_.of(stripe));
     for (; i < victims.size(); ++i) {
+      if (i + kAhead < victims.size()) PrefetchVictim(victims[i + kAhead].position);
       const Position position = victims[i].position;
       const uint32_t place = hot_->place(position);
       if (StripeOf(uint64_t{place} << 32) != stripe) break;
@@ -108,6 +121,7 @@ void Store::FinishLeaving(Span<const Leaving> leaving, Span<const Position> posi
     const int stripe = StripeOf(HashKey(leaving[i].key));
     std::lock_guard<std::mutex> lock(stripes_.of(stripe));
     for (; i < leaving.size() && StripeOf(HashKey(leaving[i].key)) == stripe; ++i) {
+      if (i + kAhead < leaving.size()) index_->PrefetchPlace(HashIndex::PlaceOf(leaving[i + kAhead].key));
       const auto& [position, key] = leaving[i];
       Key now = 0;
       const bool same = index_->FindKeyAt(HashIndex::PlaceOf(key), MakeLocation(kHot, position), &now) && now == key &&

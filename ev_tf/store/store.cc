@@ -75,6 +75,15 @@ void Store::FindCold(Span<const Key> keys, ColdRows* cold) const {
   }
 }
 
+size_t Store::CountNotHot(Span<const Key> keys) const {
+  const EpochGuard guard(epochs_);
+  std::vector<Location> locations(keys.size());
+  index_->Find(keys, locations.data());
+  return static_cast<size_t>(std::count_if(locations.begin(), locations.end(), [](Location location) {
+    return location == kNoLocation || TierOf(location) != kHot;
+  }));
+}
+
 Status Store::Fetch(ColdRows* cold) const {
   cold->Prepare(record_bytes());
   std::vector<Position> positions;
