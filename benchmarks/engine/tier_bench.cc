@@ -407,14 +407,14 @@ void Run(const std::vector<std::string>& tiers, const std::vector<std::string>& 
 int main(int argc, char** argv) {
   using namespace ev::bench;  // NOLINT: a program
   Arguments arguments(argc, argv);
-  const auto tiers =
-      arguments.Texts("tiers", {"dram", "ssd_buffered", "map_and_drop", "leveldb", "leveldb_defaults"});
+  const auto tiers = arguments.Texts("tiers", {"dram", "ssd_buffered", "map_and_drop", "leveldb", "leveldb_defaults"});
   const auto dists = arguments.Texts("dists", {"zipf1.05"});
   const auto rounds = static_cast<int>(arguments.Int("rounds", 3));
   const std::string strategy = arguments.Text("strategy", "lfu");
   const std::string compaction = arguments.Text("compaction", "sync");
   if (strategy != "lfu" && strategy != "lru") Fail("--strategy: expected lfu or lru, received " + strategy);
-  if (compaction != "sync" && compaction != "async") Fail("--compaction: expected sync or async, received " + compaction);
+  if (compaction != "sync" && compaction != "async")
+    Fail("--compaction: expected sync or async, received " + compaction);
   Axes axes;
   axes.rows = static_cast<uint64_t>(arguments.Int("rows", 8000000));
   axes.dim = arguments.Int("dim", 32);

@@ -36,7 +36,7 @@ class Model:
     self.prefetch = prefetch
     self.table = ev_tf.get_embedding_variable(
         name, embedding_dim=args.dim, ev_option=option,
-        initializer=tf.compat.v1.random_normal_initializer(stddev=workload.STDDEV, seed=1))
+        initializer=tf.constant_initializer(np.random.default_rng(1).normal(0, workload.STDDEV, (4096, args.dim))))
     self.hidden = tf.Variable(tf.random.stateless_normal([args.dim, args.width], [1, 2], stddev=0.1))
     self.top = tf.Variable(tf.random.stateless_normal([args.width, 1], [3, 4], stddev=0.1))
     self.optimizer = tf.compat.v1.train.AdagradOptimizer(workload.LEARNING_RATE)
@@ -92,8 +92,9 @@ def main():
           seconds[name].append(took)
           if name in reads:
             reads[name] += int(model.table.metrics()["cold_reads"]) - before
-    if losses["plain"] != losses["dram"] or losses["ahead"] != losses["dram"]:
-      raise SystemExit("the tables do not train to the same losses")
+    for name in reads:
+      if not np.allclose(losses[name], losses["dram"], rtol=1e-4, atol=0):
+        raise SystemExit(f"{name}: expected the losses of the table in DRAM, {losses['dram'][-1]}, found {losses[name][-1]}")
     if round_number > 0:
       busy.append(contention.other_cpu)
   steps = args.steps * args.rounds
