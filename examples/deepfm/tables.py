@@ -89,10 +89,13 @@ class Storage:
                                storage_size=[max(1, int(self.dram_mb * 2**20 / tables))])
 
 
+IN_DRAM = Storage()
+
+
 class EvTables(Tables):
   """One or two ev_tf embedding variables per feature."""
 
-  def __init__(self, embedding_dim, layout, seed, storage=Storage()):
+  def __init__(self, embedding_dim, layout, seed, storage=IN_DRAM):
     self.storage = storage
     super().__init__(embedding_dim, layout, seed)
 

@@ -13,7 +13,7 @@ from network import DeepFM
 from optimizers import AdamW
 from orc_data import batch_signature
 from static_vocab import StaticTables, build_vocabulary
-from tables import EvTables, Storage, sum_lists
+from tables import IN_DRAM, EvTables, sum_lists
 
 EVAL_BATCH = 4096
 
@@ -57,7 +57,7 @@ class Run:
     storage: tables.Storage of embedding variables. It may be another one when a run is resumed.
   """
 
-  def __init__(self, settings, train, held_out, save=None, storage=Storage()):
+  def __init__(self, settings, train, held_out, save=None, storage=IN_DRAM):
     self.settings, self.train_part, self.held_out_part = settings, train, held_out
     tf.random.set_seed(settings.seed)
     started = time.perf_counter()

@@ -17,7 +17,7 @@ import metrics  # noqa: E402
 import optimizers  # noqa: E402
 import orc_data  # noqa: E402
 import synthetic  # noqa: E402
-from tables import Storage  # noqa: E402
+from tables import IN_DRAM, Storage  # noqa: E402
 import train as program  # noqa: E402
 import training  # noqa: E402
 
@@ -37,7 +37,7 @@ def data(tmp_path_factory):
 def make_run(data, tmp_path):
   """Makes a Run of the small model on the small data; keyword arguments as in Settings, save=True, and storage."""
 
-  def make(table, *, save=False, storage=Storage(), **settings):
+  def make(table, *, save=False, storage=IN_DRAM, **settings):
     train, held_out = orc_data.find_parts(data, 0.2)
     return training.Run(training.Settings(table, **{**SMALL, **settings}), train, held_out, tmp_path / "save" if save else None,
                         storage)
