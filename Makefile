@@ -27,7 +27,7 @@ WITH_TOOLS := PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH"
 NO_ASLR := $(shell setarch -R true 2>/dev/null && echo setarch -R)
 
 .PHONY: help build demo test test-fast test-all test-other native asan ubsan tsan bench lint format clean distclean \
-  system-build system-test system-lint
+  system-build system-test system-lint system-bench
 
 help:
 	@echo "make demo       build, then train the DeepFM example and print its table   (QUICK=1: half a minute)"
@@ -39,7 +39,7 @@ help:
 	@echo "make lint | format         check or format the sources"
 	@echo "make clean      delete build/;  make distclean: the environments too"
 
-system-build system-test system-lint: system-%:
+system-build system-test system-lint system-bench: system-%:
 	@scripts/system_packages.sh $*
 
 # --- environment and package ----------------------------------------------------------------------------------------
@@ -89,7 +89,7 @@ tsan: $(TOOLS)/.tools system-test
 # --- benchmarks -----------------------------------------------------------------------------------------------------
 
 # The programs are build/bench/benchmarks/*_bench.
-bench: build $(TOOLS)/.tools
+bench: build $(TOOLS)/.tools system-bench
 	$(WITH_TOOLS) cmake --preset bench --log-level=WARNING
 	$(WITH_TOOLS) cmake --build --preset bench
 	$(PY) benchmarks/run.py $(BENCH_ARGS)

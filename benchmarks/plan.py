@@ -4,7 +4,7 @@ from typing import NamedTuple, Optional
 
 OURS = "ev"
 STATIC = {"adagrad": "static-uniq", "adam": "static-lazy"}
-SUITES = ("tables", "lookup", "update", "growth", "dedup", "op", "small")
+SUITES = ("tables", "lookup", "update", "growth", "dedup", "op", "small", "tiers", "hits", "prefetch")
 PEERS = ("static", "tfra", "deepray", "dense-hash-table")  # "static" is all that peers/static.py has
 
 # How the table names an implementation, and what it is.
@@ -37,6 +37,19 @@ class Table(NamedTuple):
     return f"{in_words(self.rows)} x {self.dim}"
 
 
+class Tiers(NamedTuple):
+  """What tables of which DRAM holds a part are measured on."""
+
+  rows: int
+  batch: int
+  warmup: int  # steps, until files are compacted as fast as they grow
+  steps: int  # of a round
+  rounds: int
+  curve_rows: int  # of the sweep over shares of DRAM and distributions
+  curve_steps: int
+  prefetch_rows: int
+
+
 class Plan(NamedTuple):
   tables: tuple
   rounds: int
@@ -45,6 +58,7 @@ class Plan(NamedTuple):
   growth: tuple  # (rows, dim) of the memory measurement
   growth_rows: int  # rows of the engine's insert
   repeats: int  # inside one process
+  tiers: Tiers
 
 
 ADAGRAD_PEERS = ("ev", "static-uniq", "tfra", "deepray", "dense-hash-table", "static")
@@ -53,10 +67,12 @@ ADAM_PEERS = ("ev", "static-lazy", "tfra")
 FULL = Plan(
     tables=(Table(10_000_000, 64, "adagrad", ADAGRAD_PEERS), Table(10_000_000, 64, "adam", ADAM_PEERS, ("train",)),
             Table(1_000_000, 16, "adam", (*ADAM_PEERS, "ev-function", "deepray"), ("train", "lookup"))),
-    rounds=5, seconds=2.5, engine_rows=10_000_000, growth=(50_000_000, 16), growth_rows=10_000_000, repeats=7)
+    rounds=5, seconds=2.5, engine_rows=10_000_000, growth=(50_000_000, 16), growth_rows=10_000_000, repeats=7,
+    tiers=Tiers(8_000_000, 65_536, 700, 100, 3, 2_000_000, 60, 4_000_000))
 QUICK = Plan(
     tables=(Table(1_000_000, 64, "adagrad", ADAGRAD_PEERS[:4]), Table(1_000_000, 16, "adam", ADAM_PEERS, ("train",))),
-    rounds=2, seconds=0.5, engine_rows=1_000_000, growth=(4_000_000, 16), growth_rows=1_000_000, repeats=5)
+    rounds=2, seconds=0.5, engine_rows=1_000_000, growth=(4_000_000, 16), growth_rows=1_000_000, repeats=5,
+    tiers=Tiers(1_000_000, 8_192, 300, 60, 2, 500_000, 30, 1_000_000))
 
 ENGINE_DIMS = (16, 32, 64)
 DEDUP_SIZES = (65_536, 1_048_576)
@@ -78,6 +94,29 @@ OVERHEAD_BYTES = {0: 24.0, 1: 32.0}  # at most, by whether frequency and version
 OP_SHARE = 0.6  # of the engine's own API
 DEDUP_SPEEDUP = {65_536: 2.5, 1_048_576: 6.0}
 SMALL_BATCH = 1.5  # at most, of tf.gather's time
+
+# Tables that DRAM holds a tenth of: (tier, what stands against it) -> least speed-up.
+CACHED_TIERS = ("dram", "ssd_buffered", "map_and_drop", "leveldb", "leveldb_defaults")
+DIRECT_TIERS = ("ssd_direct", "one_direct_read")
+TIER_SPEEDUPS = {
+    ("ssd_buffered", "leveldb"): 10.0,
+    ("ssd_buffered", "map_and_drop"): 2.0,
+    ("ssd_buffered", "dram"): 0.25,
+    ("leveldb", "leveldb_defaults"): 2.5,
+    ("ssd_direct", "one_direct_read"): 5.0,
+}
+DEVICE_SHARE = 0.9  # rows read a second, of the device's random reads
+DEVICE_READ_BYTES, DEVICE_DEPTH = 1024, 128  # how a row of 256 bytes is read
+READS_PER_ROW = 1.0  # at most
+WRITE_AMPLIFICATION = 2.0  # at most
+LIVE_SHARE = 0.6
+STEP_P99 = 2.0  # at most, of the median step
+UPKEEP_NS = 5.0  # at most, an id
+HIT_POINTS = 1.0  # at most, below an exact simulation
+PREFETCH = 1.5
+CURVE_PERCENTS = (1, 5, 10, 20, 50)
+CURVE_DISTS = ("zipf0.9", "zipf1.05", "zipf1.2")
+
 OTHER_CPU = 0.2  # cores; a sample measured while others used more is busy
 
 

@@ -7,55 +7,9 @@ otherwise it is kept and the row is marked busy.
 
 import json
 import statistics
-from typing import NamedTuple, Optional
 
-from benchmarks import plan
-
-FEWEST_QUIET = 3
-
-
-class Row(NamedTuple):
-  """A line of the table. at_most: the target is an upper bound."""
-
-  group: str
-  case: str
-  ours: str
-  peer: str
-  ratio: Optional[float]
-  low: Optional[float]
-  high: Optional[float]
-  samples: int
-  busy: bool
-  target: Optional[float]
-  at_most: bool
-  verdict: str
-
-
-def busiest(records):
-  """The most cores that others used during any of the records."""
-  highest = 0.0
-  for record in records:
-    other = record.get("other_cpu", 0.0)
-    highest = max(highest, max(other) if isinstance(other, list) else other)
-  return highest
-
-
-def quiet_first(samples):
-  """(samples to use, whether busy ones are among them) of (value, other_cpu) pairs."""
-  quiet = [value for value, other in samples if other <= plan.OTHER_CPU]
-  if len(quiet) >= min(FEWEST_QUIET, len(samples)):
-    return quiet, False
-  return [value for value, _ in samples], True
-
-
-def make_row(group, case, ours, peer, ratios, busy, target, at_most=False, why_not=""):
-  if not ratios:
-    return Row(group, case, ours, peer, None, None, None, 0, False, target, at_most, "not measured" + why_not)
-  ratio = statistics.median(ratios)
-  verdict = ""
-  if target is not None:
-    verdict = "met" if (ratio <= target if at_most else ratio >= target) else "missed"
-  return Row(group, case, ours, peer, ratio, min(ratios), max(ratios), len(ratios), busy, target, at_most, verdict)
+from benchmarks import plan, tiers
+from benchmarks.report_row import busiest, make_row, matching, quiet_first, rate
 
 
 def rows_of(result):
@@ -69,22 +23,15 @@ def rows_of(result):
   rows += _engine_rows(records)
   rows += _op_rows(records)
   rows += _dedup_rows(records)
+  rows += tiers.rows_of(records)
   return rows
-
-
-def _matching(records, **fields):
-  return [record for record in records if all(record.get(name) == value for name, value in fields.items())]
-
-
-def _rate(ids_per_s):
-  return f"{ids_per_s / 1e6:.3g} M/s"
 
 
 # --- tables through TensorFlow, against peers ---------------------------------------------------------------------
 
 
 def _table_rows(table, records, missing):
-  of_table = _matching(records, rows=table.rows, dim=table.dim, optimizer=table.optimizer)
+  of_table = matching(records, rows=table.rows, dim=table.dim, optimizer=table.optimizer)
   of_table = [record for record in of_table if "impl" in record and "case" in record]
   if not of_table:
     return []
@@ -109,8 +56,8 @@ def _table_rows(table, records, missing):
 def _speedup(group, records, case, dist, peer, target, why_not):
   """Our speed over the peer's; inserts by their mean, so that stalls count. None if nobody asked for the pair."""
   field = "mean_s" if case == "insert" else "median_s"
-  ours = {record["round"]: record for record in _matching(records, impl=plan.OURS, case=case, dist=dist)}
-  theirs = {record["round"]: record for record in _matching(records, impl=peer, case=case, dist=dist)}
+  ours = {record["round"]: record for record in matching(records, impl=plan.OURS, case=case, dist=dist)}
+  theirs = {record["round"]: record for record in matching(records, impl=peer, case=case, dist=dist)}
   both = sorted(ours.keys() & theirs.keys())
   label = f"{case}, {'new ids, mean' if case == 'insert' else dist}"
   if not both:
@@ -119,12 +66,12 @@ def _speedup(group, records, case, dist, peer, target, why_not):
     return make_row(group, label, "", plan.name_of(peer), [], False, target, why_not=why_not)
   pairs = [(theirs[r][field] / ours[r][field], max(ours[r]["other_cpu"], theirs[r]["other_cpu"])) for r in both]
   ratios, busy = quiet_first(pairs)
-  speed = [_rate(statistics.median(side[r]["batch"] / side[r][field] for r in both)) for side in (ours, theirs)]
+  speed = [rate(statistics.median(side[r]["batch"] / side[r][field] for r in both)) for side in (ours, theirs)]
   return make_row(group, label, speed[0], f"{speed[1]} {plan.name_of(peer)}", ratios, busy, target)
 
 
 def _worst_insert(group, records):
-  ours = _matching(records, impl=plan.OURS, case="insert")
+  ours = matching(records, impl=plan.OURS, case="insert")
   if not ours:
     return []
   ratios, busy = quiet_first([(record["worst_to_median"], record["other_cpu"]) for record in ours])
@@ -139,7 +86,7 @@ def _worst_insert(group, records):
 
 def _growth_rows(records):
   rows = []
-  runs = _matching(records, bench="engine_insert")
+  runs = matching(records, bench="engine_insert")
   for run in runs:
     if run["dim"] != plan.FULL.growth[1]:
       continue
@@ -155,17 +102,17 @@ def _growth_rows(records):
   if mean:
     ratios, busy = quiet_first(mean)
     speed = statistics.median(run["mean_per_s"] for run in runs if run["dim"] == 64)
-    rows.append(make_row("engine alone", "insert x 64 + adagrad, worst / median batch", f"{_rate(speed)} mean", "its own median",
+    rows.append(make_row("engine alone", "insert x 64 + adagrad, worst / median batch", f"{rate(speed)} mean", "its own median",
                          ratios, busy, None, at_most=True))
   return rows
 
 
 def _engine_rows(records):
   rows = []
-  for run in _matching(records, bench="engine_lookup"):
+  for run in matching(records, bench="engine_lookup"):
     target = plan.LOOKUP_SHARE[run["dim"]] if run["dist"] == "unique" else None
     rows.append(_ceiling_row(run, f"lookup, {run['row_bytes']}-byte rows", "known-position gather", target))
-  for run in _matching(records, bench="engine_update"):
+  for run in matching(records, bench="engine_update"):
     rows.append(_ceiling_row(run, f"update, {run['optimizer']}, {run['row_bytes']}-byte rows", "known-position read + write",
                              None))
   return rows
@@ -176,25 +123,25 @@ def _ceiling_row(run, what, ceiling, target):
   threads = f"{run['threads']} thread{'s' if run['threads'] > 1 else ''}"
   dist = "unique uniform ids" if run["dist"] == "unique" else run["dist"]
   return make_row(f"engine alone, {plan.in_words(run['rows'])} rows", f"{what}, {dist}, {threads}",
-                  _rate(statistics.median(run["ours_per_s"])),
-                  f"{_rate(statistics.median(run['ceiling_per_s']))} {ceiling}", ratios, busy, target)
+                  rate(statistics.median(run["ours_per_s"])),
+                  f"{rate(statistics.median(run['ceiling_per_s']))} {ceiling}", ratios, busy, target)
 
 
 def _dedup_rows(records):
   rows = []
-  unique = _matching(records, bench="tf_unique")
+  unique = matching(records, bench="tf_unique")
   for size in plan.DEDUP_SIZES:
     for dist in plan.DISTS:
-      theirs = {r["round"]: r for r in _matching(unique, size=size, dist=dist)}
+      theirs = {r["round"]: r for r in matching(unique, size=size, dist=dist)}
       for threads in (2, 1):
-        ours = {r["round"]: r for r in _matching(records, bench="engine_dedup", size=size, dist=dist, threads=threads)}
+        ours = {r["round"]: r for r in matching(records, bench="engine_dedup", size=size, dist=dist, threads=threads)}
         both = sorted(ours.keys() & theirs.keys())
         if not both:
           continue
         pairs = [(statistics.median(ours[r]["per_s"]) / statistics.median(theirs[r]["per_s"]),
                   busiest([ours[r], theirs[r]])) for r in both]
         ratios, busy = quiet_first(pairs)
-        speed = [_rate(statistics.median(statistics.median(side[r]["per_s"]) for r in both)) for side in (ours, theirs)]
+        speed = [rate(statistics.median(statistics.median(side[r]["per_s"]) for r in both)) for side in (ours, theirs)]
         rows.append(make_row("dedup / tf.unique", f"{size:,} ids, {dist}, {threads} thread{'s' if threads > 1 else ''}", speed[0],
                              f"{speed[1]} tf.unique", ratios, busy, plan.DEDUP_SPEEDUP[size] if threads == 2 else None))
   return rows
@@ -205,13 +152,13 @@ def _dedup_rows(records):
 
 def _op_rows(records):
   rows = []
-  for run in _matching(records, bench="through_op"):
+  for run in matching(records, bench="through_op"):
     ratios, busy = quiet_first(list(zip(run["ratio"], run["other_cpu"])))
-    speed = [_rate(run["batch"] / statistics.median(run[field])) for field in ("ours_s", "engine_s")]
+    speed = [rate(run["batch"] / statistics.median(run[field])) for field in ("ours_s", "engine_s")]
     rows.append(make_row(f"TensorFlow op / engine API, {plan.in_words(run['rows'])} x {run['dim']}, batch 65,536",
                          f"{run['case']}, {run['impl']}", speed[0], f"{speed[1]} engine API", ratios, busy,
                          plan.OP_SHARE if run["case"] == "lookup" else None))
-  for run in _matching(records, bench="small_batch"):
+  for run in matching(records, bench="small_batch"):
     ratios, busy = quiet_first(list(zip(run["ratio"], run["other_cpu"])))
     time_us = [f"{statistics.median(run[field]) * 1e6:.0f} us" for field in ("ours_s", "static_s")]
     rows.append(make_row("small batch in tf.function, time / tf.gather's", f"{run['batch']:,} ids x {run['dim']}", time_us[0],

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs the benchmarks, prints them as one table of ratios and targets, and keeps them under benchmarks/results/.
 
-  .venv/bin/python benchmarks/run.py             everything: about 40 minutes and 22 GB, on a quiet machine
+  .venv/bin/python benchmarks/run.py             everything: about 50 minutes and 22 GB, on a quiet machine
   .venv/bin/python benchmarks/run.py --quick     1 M rows, under five minutes, good for nothing but a first look
   .venv/bin/python benchmarks/run.py --report benchmarks/results/<file>.json     the table of an earlier run
 
@@ -21,8 +21,9 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path[0] = str(ROOT)
 
-from benchmarks import chart, machine, plan, report  # noqa: E402
+from benchmarks import chart, machine, plan, report, tiers  # noqa: E402
 from benchmarks.peers import environments  # noqa: E402
+from benchmarks.report_row import busiest  # noqa: E402
 
 ENGINE_BUILD = ROOT / "build" / "bench"
 MODULES = {"ev": "ops.ev", "ev-function": "ops.ev", "static-uniq": "peers.static", "static-lazy": "peers.static",
@@ -88,9 +89,9 @@ class Runner:
         return
       for line in lines:
         line["round"] = round_number
-      if best is None or report.busiest(lines) < report.busiest(best):
+      if best is None or busiest(lines) < busiest(best):
         best = lines
-      if report.busiest(best) <= plan.OTHER_CPU:
+      if busiest(best) <= plan.OTHER_CPU:
         break
     self.records += best
 
@@ -136,7 +137,7 @@ def wanted_impls(table, peers):
       yield impl
 
 
-def run_suites(runner, chosen, suites, peers):
+def run_suites(runner, chosen, suites, peers, scratch):
   """Everything of `suites`, the suites that share nothing with a peer process first."""
   say("building the engine's benchmarks")
   build_engine()
@@ -162,6 +163,7 @@ def run_suites(runner, chosen, suites, peers):
     for round_number in range(max(3, chosen.rounds)):
       runner.engine("dedup_bench", "--repeats", 2, round_number=round_number)
       runner.module("dedup", "--rounds", 2, round_number=round_number)
+  tiers.measure(runner, chosen.tiers, suites, scratch)
   for table in chosen.tables if "tables" in suites else ():
     for round_number in range(chosen.rounds):
       for impl in wanted_impls(table, peers):
@@ -185,6 +187,8 @@ def parse_arguments():
   parser.add_argument("--repeats", type=int, help="rounds of the processes that stand against peers")
   parser.add_argument("--retries", type=int, default=1, help="of a process measured while others used the CPU")
   parser.add_argument("--timeout", type=int, default=900, help="seconds, of one process")
+  parser.add_argument("--scratch", type=pathlib.Path, help="a directory on the device whose tiers are measured, 25 GB free; the "
+                      "repository's by default. What is written there is deleted")
   parser.add_argument("--out", type=pathlib.Path, help="the .json to write; the chart goes beside it")
   parser.add_argument("--report", type=pathlib.Path, help="print the table of this .json and measure nothing")
   return parser.parse_args()
@@ -197,7 +201,7 @@ def measured(arguments):
     chosen = chosen._replace(rounds=arguments.repeats)
   runner = Runner(arguments.retries, arguments.timeout)
   start = time.time()
-  run_suites(runner, chosen, arguments.cases, arguments.peers)
+  run_suites(runner, chosen, arguments.cases, arguments.peers, arguments.scratch)
   say(f"measured in {(time.time() - start) / 60:.1f} minutes")
   return {"machine": machine.describe(), "command": " ".join(sys.argv), "quick": arguments.quick,
           "minutes": round((time.time() - start) / 60, 1), "missing": runner.missing, "records": runner.records}
@@ -218,6 +222,7 @@ def main():
   out.parent.mkdir(parents=True, exist_ok=True)
   out.write_text(report.to_json(result))
   chart.draw(result, out.with_suffix(".png"))
+  tiers.draw_curves(result, out.with_name(out.stem + "-curves.png"))
   report.show(result)
   print(f"Written: {out} and {out.with_suffix('.png')}")
   if any(subject.split(",")[0] not in environments.ENVIRONMENTS for subject in result["missing"]):

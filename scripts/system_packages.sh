@@ -2,7 +2,7 @@
 # Installs the Debian packages that a step needs and this machine lacks.  Where nothing is missing it changes nothing and
 # takes a fraction of a second; where it may not install, it says what to install and fails.
 #
-# Usage: [PYTHON=python3] scripts/system_packages.sh build|test|lint...
+# Usage: [PYTHON=python3] scripts/system_packages.sh build|test|lint|bench...
 set -euo pipefail
 
 python="${PYTHON:-python3}"
@@ -43,7 +43,8 @@ for step in "$@"; do
       need libgmock-dev has_header gmock/gmock.h
       ;;
     lint) need clang-tidy has_program clang-tidy ;;
-    *) echo "system_packages.sh: expected build, test or lint, received '$step'" >&2; exit 2 ;;
+    bench) need fio has_program fio ;;
+    *) echo "system_packages.sh: expected build, test, lint or bench, received '$step'" >&2; exit 2 ;;
   esac
 done
 

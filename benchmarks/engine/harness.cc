@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <sstream>
 
@@ -186,6 +187,15 @@ JsonLine& JsonLine::Add(const Comparison& comparison) {
       .Add("ceiling_per_s", comparison.ceiling)
       .Add("ratio", comparison.ratio)
       .Add("other_cpu", comparison.other_cpu);
+}
+
+ScratchSpace::ScratchSpace(const std::string& parent) : path_(parent + "/ev_bench_XXXXXX") {
+  if (mkdtemp(path_.data()) == nullptr) Fail(path_ + ": cannot be made");
+}
+
+ScratchSpace::~ScratchSpace() {
+  std::error_code ignored;
+  std::filesystem::remove_all(path_, ignored);
 }
 
 HugeBuffer::HugeBuffer(size_t bytes) {

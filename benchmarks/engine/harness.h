@@ -76,6 +76,19 @@ class JsonLine {
   std::string text_;
 };
 
+// A new directory in `parent`, deleted with all that is in it.  A program that fails leaves it behind.
+class ScratchSpace {
+ public:
+  explicit ScratchSpace(const std::string& parent);
+  ~ScratchSpace();
+  ScratchSpace(const ScratchSpace&) = delete;
+  ScratchSpace& operator=(const ScratchSpace&) = delete;
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+};
+
 // Zeroed memory in huge pages where the system has them, touched: the best a gather can get.
 class HugeBuffer {
  public:

@@ -76,6 +76,15 @@ std::vector<std::vector<uint32_t>> RowBatches(const std::string& dist, uint64_t 
   return result;
 }
 
+std::vector<uint32_t> RowsByRank(const std::string& dist, uint64_t rows) {
+  std::vector<uint32_t> result(rows);
+  const bool zipf = dist.rfind("zipf", 0) == 0;
+  for (uint64_t rank = 0; rank < rows; ++rank) {
+    result[rank] = zipf ? Scatter(rank, rows) : static_cast<uint32_t>(rank);
+  }
+  return result;
+}
+
 std::vector<Key> KeysOf(const std::vector<uint32_t>& rows) {
   std::vector<Key> keys;
   keys.reserve(rows.size());

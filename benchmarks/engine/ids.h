@@ -33,6 +33,9 @@ Key KeyOfRow(uint64_t index);
 std::vector<std::vector<uint32_t>> RowBatches(const std::string& dist, uint64_t rows, size_t batch, size_t batches,
                                               uint64_t seed);
 
+// All rows, the most popular first; of a distribution in which they are all alike, in the order of their numbers.
+std::vector<uint32_t> RowsByRank(const std::string& dist, uint64_t rows);
+
 std::vector<Key> KeysOf(const std::vector<uint32_t>& rows);
 
 }  // namespace ev::bench

@@ -299,10 +299,9 @@ int main(int argc, char** argv) {
   axes.batch = static_cast<size_t>(arguments.Int("batch", 10000));
   axes.batches = static_cast<size_t>(arguments.Int("batches", 8));
   axes.repeats = static_cast<int>(arguments.Int("repeats", 5));
-  std::string directory = arguments.Text("path", ".") + "/lsm_tier_bench_XXXXXX";
+  const ScratchSpace scratch(arguments.Text("path", "."));
   arguments.Done();
-  if (mkdtemp(directory.data()) == nullptr) Fail("no directory " + directory);
-  axes.directory = directory;
+  axes.directory = scratch.path();
   for (const std::string& name : what) {
     if (name == "leveldb") {
       LevelDbBench(axes);
@@ -313,7 +312,5 @@ int main(int argc, char** argv) {
       Fail("--what: expected leveldb or pmem, received " + name);
     }
   }
-  std::error_code ignored;
-  std::filesystem::remove_all(directory, ignored);
   return 0;
 }

@@ -3,8 +3,9 @@
 // A touch is one load and one store of four bytes, without a lock: two threads that touch a row at once may count it once.
 //   LRU  the tick of the last touch
 //   LFU  touches, up to 255, above 24 bits of the tick: among rows of one count the one touched longest ago goes first.
-//        Counts are halved once the tier has been touched ten times over, so that what was hot once does not stay for ever.
-//        What the last two calls touched goes last: a row that has just come up has no count yet to defend itself with.
+//        Counts are halved once the tier has been touched fifty times over, so that what was hot once does not stay for ever.
+//        What the last two calls looked up goes last: it has no count yet to defend itself with, and its update is to come.
+//        After that it stands by its count: an update's touch is one of two calls before.
 // A row that was brought up for a call to come has its last touch in the future, by kPrefetchCalls: until that has passed it
 // goes after all rows of the past, and its touch by that call brings it back to the present.
 // Pure: sees positions and ranks, never a key or a tier.
@@ -35,6 +36,11 @@ constexpr Rank TouchedRank(CacheStrategy strategy, Rank old, uint32_t tick) {
   return ((count < kLfuMaxCount ? count + 1 : count) << kLfuCountShift) | (tick & kLfuTickMask);
 }
 
+// The tick with which an update at `tick` touches its rows.
+constexpr uint32_t UpdateTick(CacheStrategy strategy, uint32_t tick) {
+  return strategy == CacheStrategy::kLru || tick <= 2 ? tick : tick - 2;
+}
+
 // Calls for which a row waits that was brought up ahead of its own: some twenty steps of lookup, update and prefetch.
 inline constexpr uint32_t kPrefetchCalls = 64;
 
@@ -43,7 +49,8 @@ struct Victim {
   Rank rank;  // when it was chosen: whoever finds another one there lets the row stay
 };
 
-// Of the positions below `positions` those `wanted` that go first, in no order; fewer if there are fewer rows.
+// Of the positions below `positions` those `wanted` that go first, in no order; fewer if there are fewer rows.  Of many
+// positions it may be any `wanted` of a few more that go first: their limit is taken from a sample.
 // `ranks` may change meanwhile: then the choice is of some moment's.
 void SelectVictims(CacheStrategy strategy, uint32_t tick, const Rank* ranks, uint32_t positions, size_t wanted,
                    std::vector<Victim>* victims);

@@ -182,6 +182,12 @@ Location HashIndex::Remove(Key key) {
   return location;
 }
 
+void HashIndex::PrefetchPlace(uint32_t place) const {
+  const uint64_t hash = uint64_t{place} << 32;
+  const View* view = FindView(hash);
+  PrefetchForRead(view->line(view->HomeLine(hash)));
+}
+
 bool HashIndex::FindKeyAt(uint32_t place, Location location, Key* key) const {
   const uint64_t hash = uint64_t{place} << 32;
   const View* view = FindView(hash);

@@ -57,6 +57,8 @@ class HashIndex {
   // The key of that place of whose location `is` says true, which is asked about keys of that place alone.
   template <typename Is>
   bool FindKeyIf(uint32_t place, Is&& is, Key* key) const;
+  // Asks for the line that FindKeyAt, or Move of a key of that place, will look at first.
+  void PrefetchPlace(uint32_t place) const;
 
   // Visits every (key, location) once, without a lock.  A key that is inserted, moved or removed meanwhile may be seen
   // before or after, or not at all.

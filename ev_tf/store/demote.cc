@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "ev_tf/base/cpu.h"
 #include "ev_tf/base/sync_point.h"
 #include "ev_tf/store/store.h"
 
@@ -17,10 +18,14 @@ namespace ev {
 namespace {
 
 constexpr size_t kRowsPerWrite = 4096;
+// Rows ahead of the one that is looked at whose lines are asked for.
+constexpr size_t kAhead = 8;
+constexpr size_t kLineFloats = 16;
+constexpr size_t kPrefetchedFloats = 256;
 // Choosing victims looks at every rank: a thirty-second of the tier at a time makes that small against moving them.
 constexpr size_t kVictimShare = 32;
 // Touches, in capacities, after which the counts of an LFU tier are halved.
-constexpr int64_t kTouchesPerAging = 10;
+constexpr int64_t kTouchesPerAging = 50;
 
 int StripeOfPlace(uint32_t place) { return StripeOf(uint64_t{place} << 32); }
 
@@ -97,6 +102,15 @@ Status Store::DemoteBatch(int tier, Span<const Victim> victims, size_t* moved) {
   return gone ? OkStatus() : status;
 }
 
+void Store::PrefetchVictim(int tier, Position position) const {
+  const Residents& from = *residents(tier);
+  index_->PrefetchPlace(from.place(position));
+  PrefetchForRead(&from.copy(position));
+  if (tier != kHotTier) return;
+  const float* row = hot_->rows().row(position);
+  for (size_t f = 0; f < std::min(layout_.row_floats(), kPrefetchedFloats); f += kLineFloats) PrefetchForRead(row + f);
+}
+
 void Store::StartLeaving(int tier, Span<const Victim> victims, std::vector<Leaving>* leaving,
                          std::vector<std::byte>* records, size_t* moved) {
   const EpochGuard guard(epochs_);
@@ -108,6 +122,7 @@ void Store::StartLeaving(int tier, Span<const Victim> victims, std::vector<Leavi
     const int stripe = StripeOfPlace(from.place(victims[i].position));
     std::lock_guard<std::mutex> lock(stripes_.of(stripe));
     for (; i < victims.size(); ++i) {
+      if (i + kAhead < victims.size()) PrefetchVictim(tier, victims[i + kAhead].position);
       const Position position = victims[i].position;
       const Location here = MakeLocation(tier, position);
       const uint32_t place = from.place(position);
@@ -158,6 +173,7 @@ void Store::FinishLeaving(int tier, Span<const Leaving> leaving, Span<const Posi
     const int stripe = StripeOf(HashKey(leaving[i].key));
     std::lock_guard<std::mutex> lock(stripes_.of(stripe));
     for (; i < leaving.size() && StripeOf(HashKey(leaving[i].key)) == stripe; ++i) {
+      if (i + kAhead < leaving.size()) index_->PrefetchPlace(HashIndex::PlaceOf(leaving[i + kAhead].key));
       const auto& [position, key, copy] = leaving[i];
       const uint32_t place = HashIndex::PlaceOf(key);
       const Location here = MakeLocation(tier, position);

@@ -133,6 +133,15 @@ Status Store::PutLevel(int tier, const Level& level, Span<const Key> keys, Span<
   return OkStatus();
 }
 
+size_t Store::CountNotHot(Span<const Key> keys) const {
+  const EpochGuard guard(epochs_);
+  std::vector<Location> locations(keys.size());
+  index_->Find(keys, locations.data());
+  return static_cast<size_t>(std::count_if(locations.begin(), locations.end(), [](Location location) {
+    return location == kNoLocation || TierOf(location) != kHotTier;
+  }));
+}
+
 Status Store::Fetch(ColdRows* cold) const {
   std::vector<Position> positions;
   for (int round = 0;; ++round) {

@@ -113,6 +113,8 @@ class Store final {
   // Takes no lock; see variable/embedding_variable.h on reading while others write.
   Status Gather(Span<const Key> keys, uint32_t tick, float* out, int64_t* missing, ColdRows* cold) const;
 
+  // How many of `keys`, duplicates counted, have no row in the hot tier.
+  size_t CountNotHot(Span<const Key> keys) const;
   // Adds to *cold the rows below of `keys`.  Requires: a guard.
   void FindCold(Span<const Key> keys, ColdRows* cold) const;
   // Reads what *cold wants, together.  Requires: the guard under which it was found.
@@ -219,6 +221,7 @@ class Store final {
   Status DemoteTo(int tier, size_t rows);
   Status DemoteSome(int tier, size_t wanted, size_t* moved);
   Status DemoteBatch(int tier, Span<const Victim> victims, size_t* moved);
+  void PrefetchVictim(int tier, Position position) const;
   void StartLeaving(int tier, Span<const Victim> victims, std::vector<Leaving>* leaving,
                     std::vector<std::byte>* records, size_t* moved);
   void FinishLeaving(int tier, Span<const Leaving> leaving, Span<const Position> positions, bool written,

@@ -201,11 +201,16 @@ Status EmbeddingVariable::Impl::Apply(const UpdateRule& rule, Span<const SlotSpe
                   options_.record_version,
                   global_step < 0 ? 0 : static_cast<uint32_t>(global_step + 1),
                   nullptr,
-                  store_.NextTick()};
+                  UpdateTick(options_.storage.cache_strategy, store_.NextTick())};
   for (size_t i = 0; i < slots.size(); ++i) {
     step.slot_offsets[i] = store_.layout().slot_offset(store_.layout().FindSlot(slots[i].name));
   }
-  if (store_.tiered()) EV_RETURN_IF_ERROR(MakeRoom(keys.size(), keys.size()));
+  if (store_.tiered()) {
+    // The rows of a step are up already, as a rule: its lookup brought them.
+    size_t incoming = keys.size();
+    if (store_.hot_rows() > store_.hot_capacity()) incoming = store_.CountNotHot(keys);
+    EV_RETURN_IF_ERROR(MakeRoom(incoming, keys.size()));
+  }
   const Status status = ApplyStripes(step, keys, executor);
   store_.epochs().Collect();
   WakeEviction();

@@ -5,6 +5,7 @@ static_vocab.py holds the same tables as static tf.Variables over a vocabulary. 
 """
 
 import abc
+import dataclasses
 
 import tensorflow as tf
 
@@ -72,13 +73,42 @@ class Tables(tf.Module, abc.ABC):
     return tf.concat(by_feature, axis=0)
 
 
+@dataclasses.dataclass(frozen=True)
+class Storage:
+  """Where the rows of all tables are kept. It changes how long training takes, and no result."""
+
+  type: str = "DRAM"  # a name of ev_tf.StorageType
+  dram_mb: float = 1024.0  # of rows in DRAM, shared evenly by the tables
+  path: str = ""  # directory of the tier below DRAM
+
+  def option(self, tables):
+    """The ev_tf.StorageOption of one of so many tables."""
+    import ev_tf
+
+    return ev_tf.StorageOption(storage_type=ev_tf.StorageType[self.type], storage_path=self.path,
+                               storage_size=[max(1, int(self.dram_mb * 2**20 / tables))])
+
+
+IN_DRAM = Storage()
+
+
 class EvTables(Tables):
   """One or two ev_tf embedding variables per feature."""
+
+  def __init__(self, embedding_dim, layout, seed, storage=IN_DRAM):
+    self.storage = storage
+    super().__init__(embedding_dim, layout, seed)
 
   def make_table(self, feature, name, dim, initializer):
     import ev_tf  # here: a run on static tables needs no native library
 
-    return ev_tf.get_embedding_variable(name, embedding_dim=dim, initializer=initializer)
+    tables = len(CATEGORICAL) * (1 if name in CATEGORICAL else 2)
+    return ev_tf.get_embedding_variable(name, embedding_dim=dim, initializer=initializer, ev_option=(
+        ev_tf.EmbeddingVariableOption(storage_option=self.storage.option(tables))))
+
+  def count_spilled(self):
+    """Rows that have been moved below DRAM until now, int."""
+    return sum(int(table.metrics()["demotions"]) for table in self.all)
 
   def positions(self, feature, ids):
     return ids

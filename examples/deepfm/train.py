@@ -4,6 +4,7 @@
     python examples/deepfm/train.py                          # on generated data
     python examples/deepfm/train.py --data DIR               # on ORC files with the columns label, i1..i13, c1..c26
     python examples/deepfm/train.py --table both             # beside it, the same model on static tables
+    python examples/deepfm/train.py --storage DRAM_SSDHASH --dram-mb 2 --storage-path DIR    # rows below DRAM, on disk
     python examples/deepfm/train.py --save DIR [--resume]    # keep checkpoints, continue from them
 """
 
@@ -63,6 +64,11 @@ def parser():
   training.add_argument("--seed", type=int, default=0)
   training.add_argument("--threads", type=positive(int), help="TensorFlow's threads; one per core if not given")
   training.add_argument("--json", type=Path, metavar="FILE", help="also write the results here")
+  storage = p.add_argument_group("storage of embedding variables", "changes how long training takes, and no result")
+  storage.add_argument("--storage", default="DRAM", metavar="TYPE", help="a name of ev_tf.StorageType, as DRAM_SSDHASH")
+  storage.add_argument("--dram-mb", type=positive(float), default=1024.0, metavar="MB", help="rows in DRAM, of all tables "
+                       "together; the others go to the tier below")
+  storage.add_argument("--storage-path", default="", metavar="DIR", help="where the tier below DRAM keeps its files")
   keep = p.add_argument_group("saving")
   keep.add_argument("--save", type=Path, metavar="DIR", help="keep the two newest checkpoints here")
   keep.add_argument("--save-every", type=positive(int), metavar="BATCHES", help="also between evaluations")
@@ -83,6 +89,24 @@ def check(args, p):
     p.error(f"--save {args.save}: exists and is not a directory.")
 
 
+def storage_of(args, p):
+  """The tables.Storage that was asked for; refuses what cannot be."""
+  import ev_tf
+  from tables import Storage
+
+  known = [kind.name for kind in ev_tf.StorageType]
+  if args.storage not in known:
+    p.error(f"--storage {args.storage}: expected one of {', '.join(known)}.")
+  if args.table != "ev" and args.storage != "DRAM":
+    p.error("--storage is about embedding variables: choose --table ev.")
+  storage = Storage(args.storage, args.dram_mb, args.storage_path)
+  try:
+    storage.option(1)
+  except (ValueError, NotImplementedError) as error:
+    p.error(f"--storage {args.storage}: {error}")
+  return storage
+
+
 def data_path(args):
   """The directory to train on; generates it if none was given."""
   if args.data:
@@ -97,13 +121,13 @@ def data_path(args):
   return path
 
 
-def train_one(args, settings, train, held_out):
+def train_one(args, settings, storage, train, held_out):
   """Trains one model as told; returns its Results."""
   from report import Bar, console
   from training import Run
 
   with console.status(f"{settings.table}: setting up the tables"):
-    run = Run(settings, train, held_out, args.save)
+    run = Run(settings, train, held_out, args.save, storage)
   if args.resume or args.eval_only:
     run.resume()
     console.print(f"{settings.table}: resumed after {run.epoch} epochs and {run.batch} batches")
@@ -118,6 +142,8 @@ def train_one(args, settings, train, held_out):
     for line in run.train(args.epochs, evaluations=args.evaluations, save_every=args.save_every or 0, progress=bar):
       console.print(f"{line.table}: epoch {line.epoch:.2f}  loss {line.loss:.4f}  AUC {line.auc:.4f}  "
                     f"held-out AUC {line.held_out_auc:.4f}  {line.examples_per_second:,.0f} examples/s", soft_wrap=True)
+  if storage and storage.type != "DRAM":
+    console.print(f"{storage.type}: {run.tables.count_spilled():,} rows moved below DRAM", soft_wrap=True)
   return run.history
 
 
@@ -134,6 +160,7 @@ def main(argv=None):
   from synthetic import best_auc
   from training import Settings
 
+  storage = None if args.table == "static" and args.storage == "DRAM" else storage_of(args, p)
   if args.threads:
     tf.config.threading.set_intra_op_parallelism_threads(args.threads)
     tf.config.threading.set_inter_op_parallelism_threads(args.threads)
@@ -145,8 +172,8 @@ def main(argv=None):
     for table in ("ev", "static") if args.table == "both" else (args.table,):
       settings = Settings(table, args.layout, args.embedding_dim, tuple(args.hidden), args.lr, args.dense_lr,
                           args.weight_decay, args.batch_size, args.seed)
-      results += train_one(args, settings, train, held_out)
-  except (DataError, OSError) as error:
+      results += train_one(args, settings, storage, train, held_out)
+  except (DataError, OSError, NotImplementedError, tf.errors.OpError) as error:
     print(f"error: {error}", file=sys.stderr)
     return 2
   except KeyboardInterrupt:

@@ -13,7 +13,7 @@ from network import DeepFM
 from optimizers import AdamW
 from orc_data import batch_signature
 from static_vocab import StaticTables, build_vocabulary
-from tables import EvTables, sum_lists
+from tables import IN_DRAM, EvTables, sum_lists
 
 EVAL_BATCH = 4096
 
@@ -54,14 +54,15 @@ class Run:
     settings: Settings.
     train, held_out: orc_data.Part.
     save: directory for checkpoints, or None to keep none.
+    storage: tables.Storage of embedding variables. It may be another one when a run is resumed.
   """
 
-  def __init__(self, settings, train, held_out, save=None):
+  def __init__(self, settings, train, held_out, save=None, storage=IN_DRAM):
     self.settings, self.train_part, self.held_out_part = settings, train, held_out
     tf.random.set_seed(settings.seed)
     started = time.perf_counter()
     size = settings.embedding_dim, settings.layout, settings.seed
-    self.tables = EvTables(*size) if settings.table == "ev" else StaticTables(build_vocabulary(train), *size)
+    self.tables = EvTables(*size, storage) if settings.table == "ev" else StaticTables(build_vocabulary(train), *size)
     self.setup_seconds = time.perf_counter() - started
     self.network = DeepFM(settings.embedding_dim, settings.hidden, settings.seed)
     self.dense_optimizer = AdamW(self.network.trainable_variables, settings.dense_lr, settings.weight_decay)

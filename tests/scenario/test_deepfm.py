@@ -17,6 +17,7 @@ import metrics  # noqa: E402
 import optimizers  # noqa: E402
 import orc_data  # noqa: E402
 import synthetic  # noqa: E402
+from tables import IN_DRAM, Storage  # noqa: E402
 import train as program  # noqa: E402
 import training  # noqa: E402
 
@@ -34,11 +35,12 @@ def data(tmp_path_factory):
 
 @pytest.fixture
 def make_run(data, tmp_path):
-  """Makes a Run of the small model on the small data; keyword arguments as in Settings, and save=True."""
+  """Makes a Run of the small model on the small data; keyword arguments as in Settings, save=True, and storage."""
 
-  def make(table, *, save=False, **settings):
+  def make(table, *, save=False, storage=IN_DRAM, **settings):
     train, held_out = orc_data.find_parts(data, 0.2)
-    return training.Run(training.Settings(table, **{**SMALL, **settings}), train, held_out, tmp_path / "save" if save else None)
+    return training.Run(training.Settings(table, **{**SMALL, **settings}), train, held_out, tmp_path / "save" if save else None,
+                        storage)
 
   return make
 
@@ -210,6 +212,18 @@ def test_bias_in_a_table_of_its_own_is_the_same_model(make_run, table):
   np.testing.assert_allclose(losses_of(fused), losses_of(split), rtol=0, atol=2e-4)
 
 
+@pytest.mark.parametrize("kind", ["DRAM_SSDHASH", "DRAM_LEVELDB"])
+def test_rows_below_dram_train_to_the_same_losses(make_run, tmp_path, kind):
+  # 0.2 MB are 100 rows of each table: less than a batch asks of the large ones.
+  spilled = make_run("ev", storage=Storage(kind, 0.2, str(tmp_path / "rows")))
+  losses = losses_of(spilled)
+  assert spilled.tables.count_spilled() > 1000
+  dram = make_run("ev")
+  np.testing.assert_array_equal(losses, losses_of(dram))
+  assert spilled.history[-1].held_out_loss == dram.history[-1].held_out_loss
+  assert dram.tables.count_spilled() == 0
+
+
 @pytest.mark.parametrize("table", ["ev", "static"])
 def test_resumed_run_has_the_losses_of_an_uninterrupted_one(make_run, table):
   whole = losses_of(make_run(table), 2)
@@ -291,11 +305,25 @@ def test_unusable_data_gives_one_clear_line(tmp_path, capsys, make, message):
     (["--lr", "nan"], "--lr"),
     (["--held-out", "1"], "--held-out"),
     (["--save", __file__], "not a directory"),
+    (["--storage", "FLOPPY"], "expected one of DEFAULT, DRAM,"),
+    (["--storage", "DRAM_SSDHASH"], "storage_path"),
+    (["--storage", "DRAM_SSDHASH", "--storage-path", "/tmp", "--table", "both"], "--storage is about embedding variables"),
+    (["--dram-mb", "0"], "--dram-mb"),
 ])
 def test_options_that_make_no_sense_are_refused(capsys, options, message):
   with pytest.raises(SystemExit) as stopped:
     program.main(options)
   assert stopped.value.code == 2 and message in capsys.readouterr().err
+
+
+def test_storage_that_this_machine_lacks_is_one_clear_line(data, tmp_path, capsys):
+  assert program.main(["--data", str(data), "--storage", "HBM"]) == 2
+  assert "HBM" in capsys.readouterr().err.splitlines()[-1]
+  blocked = tmp_path / "file"
+  blocked.write_text("")
+  assert program.main(["--data", str(data), "--storage", "DRAM_SSDHASH", "--storage-path", str(blocked)]) == 2
+  error = capsys.readouterr().err.splitlines()[-1]
+  assert error.startswith("error: ") and str(blocked) in error
 
 
 def test_diverging_training_says_what_to_do(data, capsys):

@@ -1,0 +1,202 @@
+"""Tables of which DRAM holds a part: what is run (`measure`), and the rows of the report (`rows_of`)."""
+
+import json
+import pathlib
+import shutil
+import statistics
+import subprocess
+import tempfile
+
+from benchmarks import plan
+from benchmarks.report_row import make_row, matching, quiet_first, rate
+
+NAMES = {"dram": "all in DRAM", "ssd_buffered": "DRAM_SSDHASH, page cache", "ssd_direct": "DRAM_SSDHASH, directio",
+         "leveldb": "DRAM_LEVELDB", "leveldb_defaults": "DRAM_LEVELDB, LevelDB's settings",
+         "map_and_drop": "a mapping read and dropped a row", "one_direct_read": "one direct read a row"}
+
+
+def measure(runner, sizes, suites, scratch):
+  """Runs those of `suites` that are about tiers.
+
+  Args:
+    runner: run.Runner.
+    sizes: plan.Tiers.
+    suites: names of plan.SUITES.
+    scratch: pathlib.Path of a directory on the device to be measured; None: a new one beside the repository's files.
+  """
+  if not {"tiers", "hits", "prefetch"} & set(suites):
+    return
+  parent = scratch or pathlib.Path(__file__).resolve().parents[1]
+  parent.mkdir(parents=True, exist_ok=True)
+  with tempfile.TemporaryDirectory(prefix="ev_bench_", dir=parent) as path:
+    if "tiers" in suites:
+      _measure_training(runner, sizes, path)
+      _measure_curves(runner, sizes, path)
+    if "hits" in suites:
+      runner.engine("cache_bench")
+    if "prefetch" in suites:
+      runner.module("prefetch", "--rows", sizes.prefetch_rows, "--dim", 32, "--path", path)
+
+
+def _measure_training(runner, sizes, path):
+  axes = ["--rows", sizes.rows, "--batch", sizes.batch, "--steps", sizes.steps, "--rounds", sizes.rounds, "--path", path]
+  runner.engine("tier_bench", "--tiers", ",".join(plan.CACHED_TIERS), "--warmup", sizes.warmup, *axes)
+  # Past the page cache a step takes ten times as long.
+  _read_device(runner, path)
+  runner.engine("tier_bench", "--tiers", ",".join(plan.DIRECT_TIERS), "--warmup", sizes.warmup // 10, *axes)
+  _read_device(runner, path)
+
+
+def _measure_curves(runner, sizes, path):
+  for percent in plan.CURVE_PERCENTS:
+    runner.engine("tier_bench", "--tiers", "dram,ssd_buffered,ssd_direct", "--percent", percent, "--rows", sizes.curve_rows,
+                  "--batch", sizes.batch // 4, "--dists", ",".join(plan.CURVE_DISTS), "--warmup", sizes.curve_steps,
+                  "--steps", sizes.curve_steps, "--rounds", 1, "--round_seconds", 2, "--path", path)
+
+
+def _read_device(runner, path):
+  """Random reads a second that fio gets, as a record."""
+  if shutil.which("fio") is None:
+    runner.missing["fio"] = "not installed; the device is measured by the raw reads of tier_bench alone"
+    return
+  command = ["fio", "--name=reads", "--rw=randread", f"--bs={plan.DEVICE_READ_BYTES}", f"--iodepth={plan.DEVICE_DEPTH}",
+             "--ioengine=io_uring", "--direct=1", "--size=2g", "--runtime=6", "--time_based", "--output-format=json",
+             f"--directory={path}"]
+  done = subprocess.run(command, capture_output=True, text=True)
+  if done.returncode != 0:
+    runner.missing["fio"] = (done.stderr.strip().splitlines() or ["failed"])[-1]
+    return
+  read = json.loads(done.stdout[done.stdout.index("{"):])["jobs"][0]["read"]
+  runner.records.append({"bench": "device", "reads_per_s": read["iops"]})
+  for file in pathlib.Path(path).glob("reads.*"):
+    file.unlink()
+
+
+def rows_of(records):
+  """The lines of the report."""
+  trained = matching(records, bench="tier_train")
+  rows = []
+  if trained:
+    most = max(record["rows"] for record in trained)
+    table = [record for record in trained if record["rows"] == most]
+    group = f"training, {plan.in_words(most)} x 32 + Adagrad, DRAM holds 10 %, batch {table[0]['batch']:,}, Zipf 1.05"
+    rows += _speed_rows(group, table) + _device_rows(group, table, records) + _log_rows(group, table)
+  return rows + _upkeep_rows(records) + _hit_rows(records) + _prefetch_rows(records)
+
+
+def _speed_rows(group, table):
+  rows = []
+  for (ours, peer), target in plan.TIER_SPEEDUPS.items():
+    by_round = [{record["round"]: record for record in matching(table, tier=tier)} for tier in (ours, peer)]
+    both = sorted(by_round[0].keys() & by_round[1].keys())
+    pairs = [(by_round[0][r]["ids_per_s"] / by_round[1][r]["ids_per_s"],
+              max(side[r]["other_cpu"] for side in by_round)) for r in both]
+    ratios, busy = quiet_first(pairs) if pairs else ([], False)
+    speed = [rate(statistics.median(side[r]["ids_per_s"] for r in both)) if both else "" for side in by_round]
+    rows.append(make_row(group, NAMES[ours], speed[0], f"{speed[1]} {NAMES[peer]}", ratios, busy, target))
+  return rows
+
+
+def _device_rows(group, table, records):
+  direct = matching(table, tier="ssd_direct")
+  if not direct:
+    return []
+  read = statistics.median(record["read_rows_per_s"] for record in direct)
+  raw = [record["read_rows_per_s"] / record["device_reads_per_s"] for record in direct]
+  shown = statistics.median(record["device_reads_per_s"] for record in direct)
+  rows = [make_row(group, "directio: missed rows / reads of the device, in turn", f"{read / 1e3:.3g} k/s",
+                   f"{shown / 1e3:.3g} k/s raw reads, depth 128", raw, False, plan.DEVICE_SHARE)]
+  fio = [record["reads_per_s"] for record in matching(records, bench="device")]
+  if fio:
+    middle = statistics.mean(fio)
+    rows.append(make_row(group, "directio: missed rows / fio's reads", f"{read / 1e3:.3g} k/s", f"{middle / 1e3:.3g} k/s fio",
+                         [record["read_rows_per_s"] / middle for record in direct], False, plan.DEVICE_SHARE))
+  return rows
+
+
+def _log_rows(group, table):
+  rows = []
+  for tier in ("ssd_buffered", "ssd_direct"):
+    runs = matching(table, tier=tier)
+    if not runs:
+      continue
+
+    def row(what, field, target, at_most, runs=runs, tier=tier):
+      values = [field(run) for run in runs]
+      return make_row(group, f"{NAMES[tier]}: {what}", f"{statistics.median(values):.3g}", "", values, False, target, at_most)
+
+    rows.append(row("reads of the device a missed row", lambda run: run["reads_per_row"], plan.READS_PER_ROW, True))
+    rows.append(row("step p99 / p50", lambda run: run["step_p99_s"] / run["step_p50_s"], plan.STEP_P99, True))
+    if tier == "ssd_buffered":  # the other one has too few steps for its files to be compacted
+      rows.append(row("bytes written / dirty bytes evicted", lambda run: run["written_per_dirty_byte"],
+                      plan.WRITE_AMPLIFICATION, True))
+      rows.append(row("live bytes / bytes of files", lambda run: run["live_share"], plan.LIVE_SHARE, False))
+  return rows
+
+
+def _upkeep_rows(records):
+  rows = []
+  for run in matching(records, bench="cache_upkeep"):
+    group = f"cache upkeep, {plan.in_words(run['capacity'])} rows"
+    busy = run["other_cpu"] > plan.OTHER_CPU
+    strategy = run["strategy"].upper()
+    rows.append(make_row(group, f"{strategy}: ns an id touched", f"{statistics.median(run['touch_ns']):.3g} ns", "",
+                         run["touch_ns"], busy, plan.UPKEEP_NS, at_most=True))
+    what = f"{statistics.median(run['victim_ns']):.3g} ns a victim, {run['misses_per_id']:.2g} an id"
+    rows.append(make_row(group, f"{strategy}: ns an id, with the choice of victims", "", what, run["upkeep_ns"], busy, None,
+                         at_most=True))
+  return rows
+
+
+def _hit_rows(records):
+  rows = []
+  for run in matching(records, bench="cache_hits"):
+    rows.append(make_row("hit ratio, in points below an exact simulation", f"{run['strategy'].upper()}, {run['dist']}, "
+                         f"DRAM holds {run['percent']} %", f"{run['ours']:.1%}", f"{run['exact']:.1%} exact",
+                         [100 * (run["exact"] - run["ours"])], False, plan.HIT_POINTS, at_most=True))
+  return rows
+
+
+def _prefetch_rows(records):
+  rows = []
+  for run in matching(records, bench="prefetch"):
+    ratios, busy = quiet_first(list(zip(run["ratio"], run["other_cpu"])))
+    ms = {name: f"{statistics.median(run[name]) * 1e3:.0f} ms" for name in ("plain_s", "ahead_s", "dram_s")}
+    rows.append(make_row("through TensorFlow, DRAM_SSDHASH, directio, with a hidden layer to hide reads behind",
+                         f"step with rows prefetched {run['ahead']} batches ahead", ms["ahead_s"],
+                         f"{ms['plain_s']} without; {ms['dram_s']} all in DRAM", ratios, busy, plan.PREFETCH))
+  return rows
+
+
+def draw_curves(result, path):
+  """Writes the chart of throughput against the share of rows in DRAM, for each distribution, to `path` (.png)."""
+  trained = matching(result["records"], bench="tier_train")
+  fewest = min((record["rows"] for record in trained), default=0)
+  curves = [record for record in trained if record["rows"] == fewest]
+  if len({record["percent"] for record in curves}) < 2:
+    return
+  import matplotlib
+  matplotlib.use("Agg")
+  import matplotlib.pyplot as plt
+
+  figure, axes = plt.subplots(1, len(plan.CURVE_DISTS), figsize=(13, 4), sharey=True)
+  for panel, dist in zip(axes, plan.CURVE_DISTS):
+    dram = statistics.median(record["ids_per_s"] for record in matching(curves, tier="dram", dist=dist))
+    panel.axhline(dram / 1e6, color="#9a9a9a", linestyle="--", label=NAMES["dram"])
+    for tier, colour in (("ssd_buffered", "#3b6ea8"), ("ssd_direct", "#c0504d")):
+      points = sorted((record["percent"], record["ids_per_s"] / 1e6) for record in matching(curves, tier=tier, dist=dist))
+      panel.plot(*zip(*points), marker="o", color=colour, label=NAMES[tier])
+    panel.set_xscale("log")
+    panel.set_yscale("log")
+    panel.set_xticks(plan.CURVE_PERCENTS, [f"{percent} %" for percent in plan.CURVE_PERCENTS])
+    panel.set_title(f"Zipf {dist[4:]}", fontsize=10)
+    panel.set_xlabel("rows in DRAM")
+    panel.grid(alpha=0.3, which="both")
+  axes[0].set_ylabel("million ids trained a second")
+  axes[0].legend(fontsize=8)
+  machine = result["machine"]
+  figure.suptitle(f"{plan.in_words(fewest)} rows of 256 bytes, batch {curves[0]['batch']:,}; {machine['cpu']}, "
+                  f"{machine['cpus']} CPUs", fontsize=9)
+  figure.tight_layout()
+  figure.savefig(path, dpi=110)
+  plt.close(figure)
