@@ -45,6 +45,16 @@ struct RowRefs {
   std::vector<std::byte> late;  // records that had to be read under the lock
 };
 
+// FindOrInsert asks it which keys without a row may have one.
+class InsertGate {
+ public:
+  virtual ~InsertGate() = default;
+  // Makes kRefused of locations[i] == kNoLocation where keys[i] may not have a row.  On an error nothing is inserted.
+  virtual Status Ask(Span<const Key> keys, Span<Location> locations) = 0;
+};
+
+inline constexpr Location kRefused = kLeaving - 1;
+
 struct StoreOptions {
   bool with_meta = false;  // keep a RowMeta for each row
   // Bytes of rows that the hot tier should hold; a tier below takes the rest.  Without one there is no limit.
@@ -97,9 +107,11 @@ class Store final : public Relocator {
 
   // Rows of `keys` in the hot tier, to be written: brought up from `cold`, or read now, where they are below; made where
   // there is none, from the default row and the slots' initial values.  *inserted = how many were made.
+  // `gate`, where there is one, may refuse a key: it stays without a row, and its rows[i] is null.
   // Requires: distinct keys, a guard, the stripe locks.
   // OutOfSpace: some keys may have their row already; it holds what they read before.
-  Status FindOrInsert(Span<const Key> keys, const ColdRows& cold, uint32_t tick, RowRefs* refs, size_t* inserted);
+  Status FindOrInsert(Span<const Key> keys, const ColdRows& cold, uint32_t tick, RowRefs* refs, size_t* inserted,
+                      InsertGate* gate = nullptr);
 
   // Drops the rows of `keys`; returns how many there were.  Requires: a guard, the stripe locks.
   size_t Remove(Span<const Key> keys);
@@ -108,6 +120,11 @@ class Store final : public Relocator {
   template <typename Visitor>
   void ScanKeys(Visitor&& visit) const {
     index_->Scan([&](Key key, Location) { visit(key); });
+  }
+  // The same, a part at a time; see HashIndex::ScanPart.
+  template <typename Visitor>
+  bool ScanKeysPart(uint64_t* cursor, Visitor&& visit) const {
+    return index_->ScanPart(cursor, [&](Key key, Location) { visit(key); });
   }
   // tiers[i] = the tier of keys[i]'s row: 0 the hot one, 1 the one below, -1 none.  Requires: a guard.
   void FindTiers(Span<const Key> keys, int32_t* tiers) const;
