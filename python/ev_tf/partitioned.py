@@ -116,6 +116,16 @@ class PartitionedEmbeddingVariable(variable_lib.CheckpointNode, variable_lib.NoD
     """The EmbeddingVariableOption of the parts."""
     return self._parts[0].option
 
+  @property
+  def storage_type(self):
+    """See EmbeddingVariable.storage_type."""
+    return self._parts[0].storage_type
+
+  @property
+  def steps_to_live(self):
+    """See EmbeddingVariable.steps_to_live."""
+    return self._parts[0].steps_to_live
+
   def is_initialized(self, name=None):
     """Scalar bool tensor: whether the tables of all parts exist."""
     return math_ops.reduce_all(ops.convert_to_tensor([part.is_initialized() for part in self._parts]), name=name)
@@ -171,6 +181,10 @@ class PartitionedEmbeddingVariable(variable_lib.CheckpointNode, variable_lib.NoD
   def remove(self, ids, name=None):
     """Drops the rows of ids in whatever part; gives how many were dropped."""
     return math_ops.add_n([part.remove(ids) for part in self._parts], name=name)
+
+  def shrink(self, global_step=None, name=None):
+    """See EmbeddingVariable.shrink; gives how many rows were dropped in all parts."""
+    return math_ops.add_n([part.shrink(global_step) for part in self._parts], name=name)
 
   def metrics(self):
     """The sums of the parts' metrics; row_bytes is that of one row."""

@@ -33,7 +33,7 @@ not recorded."""
 # The names of EmbeddingVariable.metrics(), in the order of the op.
 METRICS = ("rows", "row_bytes", "row_pool_bytes", "index_bytes", "meta_bytes", "lookup_keys", "lookup_misses",
            "update_keys", "update_rows", "inserts", "removes", "hot_rows", "hot_capacity", "lower_rows", "lower_bytes",
-           "promotions", "demotions", "clean_demotions", "cold_reads", "late_reads")
+           "promotions", "demotions", "clean_demotions", "cold_reads", "late_reads", "filtered_keys", "filter_bytes")
 
 
 class EmbeddingVariableSpec(resource_variable_ops.VariableSpec):
@@ -135,7 +135,7 @@ class EmbeddingVariable(CheckpointNode, NoDenseValue, resource_variable_ops.Reso
         full_name = ops.name_from_scope_name(scope)
         spec = spec._replace(name=full_name)
         make = self._make_in_graph if in_graph else self._make_eagerly
-        parts = make(spec, scope, draw_default_rows)
+        parts = make(spec, scope, draw_default_rows, option)
       resource_variable_ops.BaseResourceVariable.__init__(
           self, trainable=trainable, shape=tensor_shape.TensorShape([spec.default_value_dim, spec.dim]),
           dtype=dtypes.float32, name=full_name, handle_name=full_name, in_graph_mode=in_graph,
@@ -146,7 +146,14 @@ class EmbeddingVariable(CheckpointNode, NoDenseValue, resource_variable_ops.Reso
     if in_graph:
       self._add_to_collections(collections)
 
-  def _make_in_graph(self, spec, scope, draw_default_rows):
+  @staticmethod
+  def _make_content(spec, handle, default_rows, option):
+    """Op that brings the table into being: empty, or with what a checkpoint holds."""
+    if option.ckpt is None or option.ckpt.ckpt_to_load_from is None:
+      return table.initialize(spec, handle, default_rows)
+    return table.restore_content(spec, handle, table.content_of_checkpoint(option.ckpt, spec.name))
+
+  def _make_in_graph(self, spec, scope, draw_default_rows, option):
     """Handle, initializer and the nodes that a VariableDef names, as arguments of BaseResourceVariable."""
     self._shared_name_value = spec.name
     handle = table.make_handle(spec, spec.name, name=scope)
@@ -154,18 +161,18 @@ class EmbeddingVariable(CheckpointNode, NoDenseValue, resource_variable_ops.Reso
     with ops.name_scope("Initializer"), ops.device(handle.device), ops.colocate_with(None, ignore_existing=True):
       default_rows = draw_default_rows()
     with ops.device(handle.device), ops.colocate_with(None, ignore_existing=True):
-      initializer = table.initialize(spec, handle, default_rows)
+      initializer = self._make_content(spec, handle, default_rows, option)
       is_initialized = raw_ops.ev_is_initialized(handle, name="IsInitialized")
       with ops.name_scope("Read"):  # never run: import_meta_graph finds the handle through it
         read = gen_resource_variable_ops.read_variable_op(handle, dtypes.float32)
     return dict(handle=handle, unique_id=spec.name, initial_value=default_rows, initializer_op=initializer,
                 is_initialized_op=is_initialized, graph_element=read)
 
-  def _make_eagerly(self, spec, scope, draw_default_rows):
+  def _make_eagerly(self, spec, scope, draw_default_rows, option):
     del scope
     self._shared_name_value = f"{spec.name}_{ops.uid()}"
     self._table = table.EmbeddingTable(spec, self._shared_name_value, draw_default_rows())
-    self._table._initialize()  # pylint: disable=protected-access
+    self._make_content(spec, self._table.resource_handle, self._table.default_rows, option)
     return dict(handle=self._table.resource_handle, unique_id=self._shared_name_value)
 
   def _set_up(self, spec, option):
@@ -257,8 +264,19 @@ class EmbeddingVariable(CheckpointNode, NoDenseValue, resource_variable_ops.Reso
     """The EmbeddingVariableOption that it was made with."""
     return self._option
 
+  @property
+  def storage_type(self):
+    """StorageType of its rows; DRAM where the option says DEFAULT or nothing."""
+    return self._option.storage_option.effective_type
+
+  @property
+  def steps_to_live(self):
+    """int of its GlobalStepEvict, None without one."""
+    evict = self._option.evict_option
+    return evict.steps_to_live if isinstance(evict, option_lib.GlobalStepEvict) else None
+
   def size(self, name=None):
-    """Scalar int64 tensor: how many ids have a row."""
+    """Scalar int64 tensor: how many ids have a row; those that a filter has not admitted are none."""
     return raw_ops.ev_size(self.handle, name=name)
 
   def get_dynamic_shape(self, name=None):
@@ -291,7 +309,10 @@ class EmbeddingVariable(CheckpointNode, NoDenseValue, resource_variable_ops.Reso
     return (math_ops.cast(content.keys, self.key_dtype), content.slots[:, start:start + content.slot_dims[index]])
 
   def get_frequency(self, ids, name=None):
-    """How often updates named each id, duplicates counted; 0 for an id without a row.
+    """How often updates named each id, duplicates counted; 0 for an id that none did.
+
+    With a filter, of ids without a row too: what is counted goes into the row that an id gets. A CBFFilter's counts may be
+    too high, never too low.
 
     Args:
       ids: int64 or int32, any shape.
@@ -307,7 +328,9 @@ class EmbeddingVariable(CheckpointNode, NoDenseValue, resource_variable_ops.Reso
     return raw_ops.ev_frequency(self.handle, self._keys(ids), name=name)
 
   def get_version(self, ids, name=None):
-    """The global step of each id's last update; -1 for an id without a row, or that no step has updated.
+    """The global step of each id's last update; -1 for an id that no step has updated, or that has no row.
+
+    With a CounterFilter, of ids without a row too.
 
     Args:
       ids: int64 or int32, any shape.
@@ -339,13 +362,45 @@ class EmbeddingVariable(CheckpointNode, NoDenseValue, resource_variable_ops.Reso
     """
     return raw_ops.ev_remove(self.handle, self._keys(ids), name=name)
 
+  def shrink(self, global_step=None, name=None):
+    """Drops the rows that the variable's GlobalStepEvict or L2WeightEvict gives up, from every tier.
+
+    Saving does it first, so a program that saves needs no call. A dropped id begins again as if it had never come. With a
+    GlobalStepEvict, ids that a filter has counted and not admitted age like rows.
+
+    Args:
+      global_step: int or scalar integer tensor, the step that ages count to. None asks tf.compat.v1.train.get_global_step(),
+        and where there is none takes the largest step that an update has brought.
+      name: str or None.
+
+    Returns:
+      Scalar int64: how many rows were dropped.
+
+    Raises:
+      ValueError: the variable has no eviction option.
+
+    Example:
+      >>> option = ev_tf.EmbeddingVariableOption(evict_option=ev_tf.L2WeightEvict(0.5))
+      >>> table = get_embedding_variable("doc/light", 4, initializer=tf.compat.v1.ones_initializer(), ev_option=option)
+      >>> with tf.GradientTape() as tape:
+      ...   loss = tf.reduce_sum(tf.nn.embedding_lookup(table, tf.constant([3, 3, -8], tf.int64)))
+      >>> _ = tf.compat.v1.train.GradientDescentOptimizer(0.45).apply_gradients([(tape.gradient(loss, table), table)])
+      >>> int(table.shrink()), table.export().keys.numpy().tolist()
+      (1, [-8])
+    """
+    if self._table_spec.features.steps_to_live <= 0 and self._table_spec.features.l2_weight_threshold <= 0:
+      raise ValueError(f"EmbeddingVariable {self.name!r} drops no rows: create it with ev_option=EmbeddingVariableOption("
+                       "evict_option=GlobalStepEvict(steps) or L2WeightEvict(threshold)).")
+    return table.shrink(self.handle, global_step, name=name)
+
   def metrics(self):
     """dict of METRICS to numbers: int in eager mode, scalar int64 tensors in a graph. Bytes are of memory held.
 
     With a tier below DRAM: hot_rows of at most about hot_capacity are in DRAM; lower_rows and lower_bytes are below, copies
     of rows in DRAM and what waits to be cleared away counted; promotions came up, demotions went down, clean_demotions of
     these without a write, as their copy below was still good; cold_reads were read from below, late_reads of these one by
-    one. See docs/tuning.md.
+    one. See docs/tuning.md. filtered_keys are ids that a CounterFilter counts and that have no row, filter_bytes what a
+    filter's counts take.
     """
     values = raw_ops.ev_metrics(self.handle).values
     if context.executing_eagerly():

@@ -54,7 +54,8 @@ def test_what_is_in_a_checkpoint(new_graph, tmp_path):
     path = train_and_save(graph, tmp_path)
   tensors = dict(tf.train.list_variables(path))
   assert tensors == {"e-keys": [2], "e-values": [2, 4], "e-slots": [2, 4], "e-slot_names": [1], "e-slot_dims": [1],
-                     "e-slot_initials": [1], "e-freqs": [0], "e-versions": [0], "e-default_rows": [4096, 4]}
+                     "e-slot_initials": [1], "e-freqs": [0], "e-versions": [0], "e-default_rows": [4096, 4],
+                     "e-keys_filtered": [0], "e-freqs_filtered": [0], "e-versions_filtered": [0]}
   assert set(tensors) == {f"e-{suffix}" for suffix, _ in table_lib.CONTENT.values()}
   assert tf.train.load_variable(path, "e-slot_names").tolist() == [b"Adagrad/accumulator"]
   np.testing.assert_allclose(tf.train.load_variable(path, "e-slots"), np.full([2, 4], 1.1))
