@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <string>
 #include <thread>
 
 namespace ev {
@@ -9,16 +10,27 @@ namespace {
 
 constexpr int kMaxThreads = 256;
 
+constexpr char kThreadsVariable[] = "TF_MULTI_TIER_EV_EVICTION_THREADS";
+
+// The number that the environment says; 0 if it is none of 1 to kMaxThreads.
 int ThreadsFromEnvironment() {
-  const char* text = std::getenv("TF_MULTI_TIER_EV_EVICTION_THREADS");
-  const long wanted = text == nullptr ? 1 : std::strtol(text, nullptr, 10);
-  return static_cast<int>(std::clamp<long>(wanted, 1, kMaxThreads));
+  const char* text = std::getenv(kThreadsVariable);
+  if (text == nullptr || *text == '\0') return 1;
+  char* end = nullptr;
+  const long wanted = std::strtol(text, &end, 10);
+  return *end == '\0' && wanted >= 1 && wanted <= kMaxThreads ? static_cast<int>(wanted) : 0;
 }
 
 }  // namespace
 
+Status EvictionPool::CheckEnvironment() {
+  if (ThreadsFromEnvironment() != 0) return OkStatus();
+  return InvalidArgument(std::string(kThreadsVariable) + ": expected 1 to " + std::to_string(kMaxThreads) + ", found " +
+                         std::getenv(kThreadsVariable));
+}
+
 EvictionPool& EvictionPool::Global() {
-  static auto* pool = new EvictionPool(ThreadsFromEnvironment());
+  static auto* pool = new EvictionPool(std::max(1, ThreadsFromEnvironment()));
   return *pool;
 }
 

@@ -1,6 +1,6 @@
 // EvictionPool: the threads that move rows down, one pool for all variables of the process.
 //
-// TF_MULTI_TIER_EV_EVICTION_THREADS threads (default 1), started when the first client comes, woken by a condition variable.
+// TF_MULTI_TIER_EV_EVICTION_THREADS threads (1 to 256, default 1), started when the first client comes, woken by a condition variable.
 // Clients wait in one queue and go back to its end after each turn, so that none is left behind by a busy neighbour.
 //
 // Threads:     any method, from any thread, at once.
@@ -12,6 +12,8 @@
 #include <deque>
 #include <mutex>
 #include <unordered_map>
+
+#include "ev_tf/base/status.h"
 
 namespace ev {
 
@@ -25,6 +27,8 @@ class EvictionClient {
 class EvictionPool {
  public:
   static EvictionPool& Global();
+  // InvalidArgument: the environment asks for a number of threads that cannot be.
+  static Status CheckEnvironment();
   explicit EvictionPool(int threads) : threads_(threads) {}
 
   void Register(EvictionClient* client);

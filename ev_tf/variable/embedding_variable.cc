@@ -348,6 +348,9 @@ Status EmbeddingVariable::WriteRows(Span<const Key> keys, Span<const SlotSpec> s
   return impl_->WriteRows(keys, slot_specs, rows);
 }
 int64_t EmbeddingVariable::Remove(Span<const Key> keys) { return impl_->Remove(keys); }
+Status EmbeddingVariable::InsertMissing(Span<const Key> keys, Span<const float> values) {
+  return impl_->InsertMissing(keys, values);
+}
 Status EmbeddingVariable::Clear() { return impl_->Clear(); }
 Status EmbeddingVariable::Shrink(int64_t global_step, int64_t* dropped) { return impl_->Shrink(global_step, dropped); }
 std::vector<FilteredKey> EmbeddingVariable::FilteredKeys() const { return impl_->FilteredKeys(); }

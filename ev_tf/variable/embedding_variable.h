@@ -131,6 +131,10 @@ class EmbeddingVariable {
   };
   Status WriteRows(Span<const Key> keys, Span<const SlotSpec> slot_specs, const ConstRowBatch& rows);
 
+  // Inserts rows for those of `keys` that have none; of a key that stands twice the first one.  Others stay as they are.
+  // Requires: values.size() == keys.size() * dim().  InvalidArgument: sizes differ; the variable has a filter.
+  Status InsertMissing(Span<const Key> keys, Span<const float> values);
+
   // Drops the rows of `keys`, and what a filter with exact counts knows of them; missing keys and duplicates are no error.  Returns how many rows were dropped.
   int64_t Remove(Span<const Key> keys);
   // Drops every row and every count.  Slots stay.

@@ -64,6 +64,7 @@ class EmbeddingVariable::Impl final : public EvictionClient {
                int64_t global_step, Executor& executor);
   Status ReadRows(Span<const Key> keys, const RowBatch& out, Span<bool> found) const;
   Status WriteRows(Span<const Key> keys, Span<const SlotSpec> slot_specs, const ConstRowBatch& rows);
+  Status InsertMissing(Span<const Key> keys, Span<const float> values);
   int64_t Remove(Span<const Key> keys);
   Status Clear();
   std::vector<Key> Keys() const;

@@ -3,6 +3,7 @@
 #include <cstdlib>
 #include <utility>
 
+#include "ev_tf/eviction/eviction_pool.h"
 #include "ev_tf/tier/ssd_log/ssd_log_tier.h"
 #include "ev_tf/tier/tier_factory.h"
 #include "ev_tf/variable/scratch_directory.h"
@@ -71,6 +72,7 @@ Status MakeStorage(StorageType type, const std::string& path, int64_t dram_bytes
     return InvalidArgument("storage_size: expected bytes > 0 for DRAM, found " + std::to_string(dram_bytes));
   }
   if (path.empty()) return InvalidArgument("storage_path: expected a directory, found none");
+  EV_RETURN_IF_ERROR(EvictionPool::CheckEnvironment());
   switch (type) {
     case StorageType::kSsdHash:
     case StorageType::kDramSsdHash: {

@@ -129,6 +129,68 @@ Status EmbeddingVariable::Impl::WriteRows(Span<const Key> keys, Span<const SlotS
   return OkStatus();
 }
 
+namespace {
+
+// Refuses nobody; remembers who had no row.
+class AbsentKeys final : public InsertGate {
+ public:
+  Status Ask(Span<const Key> keys, Span<Location> locations) override {
+    places_.clear();
+    for (size_t i = 0; i < keys.size(); ++i) {
+      if (locations[i] == kNoLocation) places_.push_back(i);
+    }
+    return OkStatus();
+  }
+  const std::vector<size_t>& places() const { return places_; }
+
+ private:
+  std::vector<size_t> places_;
+};
+
+}  // namespace
+
+Status EmbeddingVariable::Impl::InsertMissing(Span<const Key> keys, Span<const float> values) {
+  const auto dim = static_cast<size_t>(options_.dim);
+  if (values.size() != keys.size() * dim) {
+    return SizeMismatch(options_.name, "values", keys.size() * dim, values.size());
+  }
+  if (admission_ != nullptr) {
+    return InvalidArgument(options_.name +
+                           ": rows for missing keys: expected no filter, found one that says who has a row");
+  }
+  std::vector<int32_t> tiers(keys.size());
+  EV_RETURN_IF_ERROR(LookupTier(keys, tiers));
+  std::vector<Key> missing;
+  std::vector<size_t> places;  // of `missing` in `keys`
+  for (size_t i = 0; i < keys.size(); ++i) {
+    if (tiers[i] >= 0) continue;
+    missing.push_back(keys[i]);
+    places.push_back(i);
+  }
+  std::shared_lock<FairSharedMutex> layout(layout_mu_);
+  const uint32_t tick = store_.NextTick();
+  RowRefs refs;
+  AbsentKeys absent;
+  for (size_t first = 0; first < missing.size(); first += kKeysPerStep) {
+    const size_t step = std::min(kKeysPerStep, missing.size() - first);
+    EV_RETURN_IF_ERROR(MakeRoom(step, step));
+    EV_RETURN_IF_ERROR(ForEachStripe(
+        Span<const Key>(missing.data() + first, step),
+        [&](Span<const KeyAt> entries, size_t within, Span<const Key> stripe_keys, const ColdRows& cold) -> Status {
+          size_t inserted = 0;
+          EV_RETURN_IF_ERROR(store_.FindOrInsert(stripe_keys, cold, tick, &refs, &inserted, &absent));
+          inserts_.fetch_add(static_cast<int64_t>(inserted), std::memory_order_relaxed);
+          for (auto at = absent.places().rbegin(); at != absent.places().rend(); ++at) {  // the first one stays
+            const size_t i = places[first + within + entries[*at].position];
+            store_.layout().InitRow(values.data() + i * dim, refs.rows[*at]);
+          }
+          return OkStatus();
+        }));
+    WakeEviction();
+  }
+  return OkStatus();
+}
+
 int64_t EmbeddingVariable::Impl::Remove(Span<const Key> keys) {
   std::shared_lock<FairSharedMutex> layout(layout_mu_);
   SerialExecutor serial;

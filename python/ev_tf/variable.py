@@ -226,23 +226,37 @@ class EmbeddingVariable(CheckpointNode, NoDenseValue, resource_variable_ops.Reso
     """Scalar bool tensor: whether the table exists."""
     return raw_ops.ev_is_initialized(self.handle, name=name)
 
-  def sparse_read(self, indices, name=None):
+  def sparse_read(self, indices, name=None, ev_init_value=None, counts=None):
     """The rows of ids; what tf.nn.embedding_lookup and tf.gather call.
 
     Args:
       indices: int64 or int32 tensor of any shape, or what converts to one. Every value is a legal id.
       name: str or None.
+      ev_init_value: float32, indices.shape + [dim], or None. An id without a row gets this one, now and not with its first
+        update; no gradient flows into it. For variables without a filter.
+      counts: int64 or int32, shape of indices, or None. How often each id came, where they were made unique before: what
+        frequencies and filters count when the step updates the ids, instead of once.
 
     Returns:
       float32, indices.shape + [dim].
 
     Raises:
       TypeError: indices are no integers, or int64 for a variable of int32 keys.
+      NotImplementedError: ev_init_value for a variable with a filter.
       tf.errors.FailedPreconditionError: the variable is not initialized.
     """
     keys = self._keys(indices)
     resource_variable_ops.variable_accessed(self)
-    return raw_ops.ev_gather(self.handle, keys, dim=self.dim, name=name)
+    if ev_init_value is None and counts is None:
+      return raw_ops.ev_gather(self.handle, keys, dim=self.dim, name=name)
+    if ev_init_value is not None and self._table_spec.features.filter_freq > 0:
+      raise NotImplementedError(f"EmbeddingVariable {self.name!r}: ev_init_value makes rows, and whether an id has one its "
+                                "filter says: leave one of them out.")
+    initial_rows = [] if ev_init_value is None else ev_init_value
+    return raw_ops.ev_gather_with(
+        self.handle, keys, ops.convert_to_tensor(initial_rows, dtypes.float32),
+        math_ops.cast(ops.convert_to_tensor([] if counts is None else counts), dtypes.int64), dim=self.dim,
+        with_initial_rows=ev_init_value is not None, with_counts=counts is not None, name=name)
 
   def __repr__(self):
     return f"<EmbeddingVariable {self.name!r} dim={self.dim} key_dtype={self.key_dtype.name}>"

@@ -183,3 +183,37 @@ def test_versions_that_are_reset(new_graph, tmp_path, monkeypatch):
   monkeypatch.setenv("TF_EV_RESET_VERSION", "2")
   with pytest.raises(tf.errors.InvalidArgumentError, match="TF_EV_RESET_VERSION: expected 0, 1, true or false, found '2'"):
     restored(new_graph, path, ev_tf.CounterFilter(2))
+
+
+def test_counts_of_unique_ids_are_counted(make_ev):
+  ev = make_ev(ev_option=option_of(ev_tf.CounterFilter(4)), initializer=v1.ones_initializer())
+  ids, counts = tf.constant([7, -8], tf.int64), tf.constant([4, 3])
+  for expected in ([4, 3], [8, 6]):
+    with tf.GradientTape() as tape:
+      rows = ev.sparse_read(ids, counts=counts)
+      loss = tf.reduce_sum(rows)
+    v1.train.GradientDescentOptimizer(0.25).apply_gradients([(tape.gradient(loss, ev), ev)])
+    assert ev.get_frequency(ids).numpy().tolist() == expected
+  np.testing.assert_array_equal(tf.gather(ev, ids)[:, 0], [0.5, 0.75])  # gradients count once
+  with pytest.raises(tf.errors.InvalidArgumentError, match="counts: expected one for each of 2 keys, found 3"):
+    ev.sparse_read(ids, counts=[1, 2, 3])
+
+
+def test_rows_that_a_lookup_brings(make_ev):
+  ev = make_ev(ev_option=ev_tf.EmbeddingVariableOption(), initializer=v1.ones_initializer())
+  step_on(ev, [1])
+  ids = tf.constant([[1, 2], [-3, 2]], tf.int64)
+  given = tf.reshape(tf.range(16, dtype=tf.float32), [2, 2, 4])
+  expected = given.numpy()
+  expected[0, 0], expected[1, 1] = 0.0, expected[0, 1]  # 1 has a row; of 2 the first
+  np.testing.assert_array_equal(ev.sparse_read(ids, ev_init_value=given), expected)
+  np.testing.assert_array_equal(tf.gather(ev, ids), expected)
+  assert int(ev.size()) == 3
+  with tf.GradientTape() as tape:
+    loss = tf.reduce_sum(ev.sparse_read(ids, ev_init_value=given))
+  v1.train.GradientDescentOptimizer(1.0).apply_gradients([(tape.gradient(loss, ev), ev)])
+  np.testing.assert_array_equal(tf.gather(ev, ids)[:, :, 0], expected[:, :, 0] - [[1, 2], [1, 2]])
+  with pytest.raises(tf.errors.InvalidArgumentError, match="values: expected 16 elements, found 4"):
+    ev.sparse_read(ids, ev_init_value=tf.ones([4]))
+  with pytest.raises(NotImplementedError, match="ev_init_value makes rows"):
+    make_ev(ev_option=option_of(ev_tf.CounterFilter(2))).sparse_read(ids, ev_init_value=given)

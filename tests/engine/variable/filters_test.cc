@@ -119,6 +119,27 @@ TEST(Filters, ImportedRowsAreAdmitted) {
                     {"frequencies", "at least 1"});
 }
 
+TEST(InsertMissing, GivesRowsToKeysWithout) {
+  VariableOptions options = test::Options(kDim);
+  Spill(8, &options);
+  const auto variable = test::NewVariable(options, std::vector<float>(kDim, 1.0f));
+  std::vector<Key> keys;
+  for (Key key = 0; key < 100; ++key) keys.push_back(key);
+  Train(variable.get(), {keys.begin(), keys.begin() + 50}, -1);  // 0.5
+  EV_EXPECT_OK(variable->FlushEvictions());
+  keys.push_back(77);  // once more: the first one counts
+  std::vector<float> values(keys.size() * kDim);
+  for (size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(i / kDim);
+  EV_EXPECT_OK(variable->InsertMissing(keys, values));
+  EXPECT_EQ(variable->size(), 100);
+  const std::vector<float> rows = test::Lookup(*variable, keys);
+  for (size_t i = 0; i < 100; ++i) EXPECT_EQ(rows[i * kDim], i < 50 ? 0.5f : static_cast<float>(i)) << i;
+  test::ExpectError(variable->InsertMissing(keys, Span<const float>(values.data(), 4)), StatusCode::kInvalidArgument,
+                    {"values", "404", "4"});
+  const auto filtered = test::NewVariable(Filtered(2), std::vector<float>(kDim, 1.0f));
+  test::ExpectError(filtered->InsertMissing(keys, values), StatusCode::kInvalidArgument, {"expected no filter"});
+}
+
 TEST(Shrink, DropsExactlyTheOldRowsOfEveryTier) {
   VariableOptions options = test::Options(kDim, true);
   options.shrink.steps_to_live = 10;
