@@ -99,7 +99,8 @@ default_rows: [default_value_dim, dim].
 filtered_keys: [m], keys that a filter has counted and not admitted; left out by a variable without a filter.
 filtered_frequencies: [m], at least 1.
 filtered_versions: [m], -1 for unknown.
-dim: floats of one row that the variable expects.
+dim: floats of one row that the variable expects. With TF_EV_RESTORE_CUSTOM_DIM=1 in the environment rows of another dim are cut,
+  or filled with what the variable reads for their keys; it must exist then.
 variable_name: for error messages; the handle's name if empty.
 record_frequency: keep how often updates name each key.
 record_version: keep the global step of each row's last update.

@@ -8,6 +8,7 @@
 #include "ops/bridge/batch.h"
 #include "ops/bridge/environment.h"
 #include "ops/bridge/feature_attrs.h"
+#include "ops/bridge/restored_rows.h"
 #include "ops/bridge/storage_attrs.h"
 #include "ops/bridge/variable_resource.h"
 
@@ -229,8 +230,12 @@ class ImportOp final : public tensorflow::OpKernel {
     TF_RETURN_IF_ERROR(bridge::GetHandle(ctx, kHandle, &handle));
     VariableOptions options = options_;
     if (options.name.empty()) options.name = handle.name();
-    std::vector<SlotSpec> slots;
-    const absl::Status checked = CheckInputs(ctx, &slots);
+    bool any_dim = false, reset_versions = false;
+    TF_RETURN_IF_ERROR(bridge::ReadSwitch("TF_EV_RESTORE_CUSTOM_DIM", false, &any_dim));
+    TF_RETURN_IF_ERROR(bridge::ReadSwitch("TF_EV_RESET_VERSION", false, &reset_versions));
+    bridge::RestoredRows rows;
+    absl::Status checked = CheckInputs(ctx, any_dim, &rows);
+    if (checked.ok() && rows.values.dim_size(1) != options.dim) checked = ChangeDim(ctx, handle, &rows);
     if (!checked.ok()) {
       return absl::InvalidArgumentError(
           absl::StrCat("EmbeddingVariable '", options.name, "' cannot take this content: ", checked.message()));
@@ -238,10 +243,8 @@ class ImportOp final : public tensorflow::OpKernel {
     TF_RETURN_IF_ERROR(storage_.Make(&options.storage));
     std::unique_ptr<EmbeddingVariable> created;
     TF_RETURN_IF_ERROR(
-        bridge::ToTf(EmbeddingVariable::Create(options, bridge::AsSpan<float>(ctx->input(kDefaultRows)), &created)));
-    bool reset_versions = false;
-    TF_RETURN_IF_ERROR(bridge::ReadSwitch("TF_EV_RESET_VERSION", false, &reset_versions));
-    TF_RETURN_IF_ERROR(WriteRows(ctx, slots, reset_versions, created.get()));
+        bridge::ToTf(EmbeddingVariable::Create(options, bridge::AsSpan<float>(rows.default_rows), &created)));
+    TF_RETURN_IF_ERROR(WriteRows(ctx, rows, reset_versions, created.get()));
     TF_RETURN_IF_ERROR(WriteFiltered(ctx, reset_versions, created.get()));
 
     const bridge::Variable variable = std::move(created);
@@ -255,23 +258,33 @@ class ImportOp final : public tensorflow::OpKernel {
     return absl::OkStatus();
   }
 
-  absl::Status CheckInputs(OpKernelContext* ctx, std::vector<SlotSpec>* slots) const {
+  // Brings rows of another dim to this one's, with what the variable that is there reads for the columns that lack.
+  absl::Status ChangeDim(OpKernelContext* ctx, const ResourceHandle& handle, bridge::RestoredRows* rows) const {
+    tensorflow::core::RefCountPtr<bridge::VariableResource> resource;
+    bridge::Variable variable;
+    if (tensorflow::LookupResource(ctx, handle, &resource).ok()) variable = resource->variable();
+    const bool known = variable != nullptr && variable->dim() == options_.dim;
+    return bridge::ChangeDim(options_.dim, known ? variable->default_rows() : Span<const float>(), rows);
+  }
+
+  absl::Status CheckInputs(OpKernelContext* ctx, bool any_dim, bridge::RestoredRows* restored) const {
     TF_RETURN_IF_ERROR(bridge::CheckVector(ctx->input(kKeys), "keys", -1));
     const int64_t n = ctx->input(kKeys).dim_size(0);
     const Tensor& default_rows = ctx->input(kDefaultRows);
     TF_RETURN_IF_ERROR(bridge::CheckMatrix(default_rows, "default rows", -1, -1));
     TF_RETURN_IF_ERROR(bridge::CheckMatrix(ctx->input(kValues), "values", n, -1));
+    const int64_t dim = any_dim ? std::max<int64_t>(default_rows.dim_size(1), 1) : options_.dim;
     for (const Tensor* rows : {&default_rows, &ctx->input(kValues)}) {
-      if (rows->dim_size(1) != options_.dim) {
-        return absl::InvalidArgumentError(
-            absl::StrCat("embedding dim: expected ", options_.dim, ", found ", rows->dim_size(1)));
+      if (rows->dim_size(1) != dim) {
+        return absl::InvalidArgumentError(absl::StrCat("embedding dim: expected ", dim, ", found ", rows->dim_size(1)));
       }
     }
-    TF_RETURN_IF_ERROR(ReadSlotLayout(ctx, slots));
+    *restored = {ctx->input(kKeys), ctx->input(kValues), ctx->input(kSlots), default_rows, {}};
+    TF_RETURN_IF_ERROR(ReadSlotLayout(ctx, dim, &restored->slot_specs));
     const Tensor& slot_rows = ctx->input(kSlots);
     TF_RETURN_IF_ERROR(bridge::CheckMatrix(slot_rows, "slots", -1, -1));
     if (slot_rows.NumElements() != 0 || (n != 0 && slot_rows.dim_size(0) != 0)) {
-      TF_RETURN_IF_ERROR(bridge::CheckMatrix(slot_rows, "slots", n, SlotFloats(*slots)));
+      TF_RETURN_IF_ERROR(bridge::CheckMatrix(slot_rows, "slots", n, SlotFloats(restored->slot_specs)));
     }
     for (const auto& [input, what] : {std::pair(kFrequencies, "frequencies"), std::pair(kVersions, "versions")}) {
       const Tensor& numbers = ctx->input(input);
@@ -294,7 +307,7 @@ class ImportOp final : public tensorflow::OpKernel {
     return absl::OkStatus();
   }
 
-  absl::Status ReadSlotLayout(OpKernelContext* ctx, std::vector<SlotSpec>* slots) const {
+  static absl::Status ReadSlotLayout(OpKernelContext* ctx, int64_t dim, std::vector<SlotSpec>* slots) {
     TF_RETURN_IF_ERROR(bridge::CheckVector(ctx->input(kSlotNames), "slot names", -1));
     const int64_t count = ctx->input(kSlotNames).dim_size(0);
     TF_RETURN_IF_ERROR(bridge::CheckVector(ctx->input(kSlotDims), "slot dims", count));
@@ -304,9 +317,9 @@ class ImportOp final : public tensorflow::OpKernel {
       slot.name = std::string(ctx->input(kSlotNames).flat<tstring>()(i));
       slot.dim = ctx->input(kSlotDims).flat<int64_t>()(i);
       slot.initial = ctx->input(kSlotInitials).flat<float>()(i);
-      if (slot.dim < 1 || slot.dim > options_.dim) {
+      if (slot.dim < 1 || slot.dim > dim) {
         return absl::InvalidArgumentError(
-            absl::StrCat("slot '", slot.name, "': dim: expected 1 to ", options_.dim, ", found ", slot.dim));
+            absl::StrCat("slot '", slot.name, "': dim: expected 1 to ", dim, ", found ", slot.dim));
       }
       slots->push_back(std::move(slot));
     }
@@ -326,17 +339,17 @@ class ImportOp final : public tensorflow::OpKernel {
     return bridge::ToTf(variable->WriteFilteredKeys(filtered));
   }
 
-  static absl::Status WriteRows(OpKernelContext* ctx, const std::vector<SlotSpec>& slots, bool reset_versions,
+  static absl::Status WriteRows(OpKernelContext* ctx, const bridge::RestoredRows& restored, bool reset_versions,
                                 EmbeddingVariable* variable) {
     EmbeddingVariable::ConstRowBatch rows;
-    rows.values = bridge::AsSpan<float>(ctx->input(kValues));
-    rows.slots = bridge::AsSpan<float>(ctx->input(kSlots));
+    rows.values = bridge::AsSpan<float>(restored.values);
+    rows.slots = bridge::AsSpan<float>(restored.slots);
     rows.frequencies = bridge::AsSpan<int64_t>(ctx->input(kFrequencies));
     rows.versions = bridge::AsSpan<int64_t>(ctx->input(kVersions));
     const Span<const Key> keys = bridge::AsSpan<int64_t>(ctx->input(kKeys));
     const std::vector<int64_t> zeros(reset_versions ? keys.size() : 0, 0);
     if (reset_versions) rows.versions = zeros;
-    TF_RETURN_IF_ERROR(bridge::ToTf(variable->WriteRows(keys, slots, rows)));
+    TF_RETURN_IF_ERROR(bridge::ToTf(variable->WriteRows(keys, restored.slot_specs, rows)));
     if (variable->size() == static_cast<int64_t>(keys.size())) return absl::OkStatus();
     return absl::InvalidArgumentError(absl::StrCat("EmbeddingVariable '", variable->options().name,
                                                    "': keys: expected distinct keys, found ", keys.size(), " of which ",
