@@ -6,6 +6,7 @@ namespace ev {
 std::vector<FilteredKey> EmbeddingVariable::Impl::FilteredKeys() const {
   std::vector<FilteredKey> keys;
   if (admission_ == nullptr) return keys;
+  std::shared_lock<FairSharedMutex> layout(layout_mu_);
   keys.reserve(static_cast<size_t>(admission_->size()));
   for (int s = 0; s < kStripes; ++s) {
     std::lock_guard<std::mutex> lock(store_.stripes().of(s));
