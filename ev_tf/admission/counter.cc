@@ -12,7 +12,7 @@ namespace {
 constexpr size_t kMinCapacity = 64;
 constexpr float kGrowth = 1.25f;
 constexpr float kMaxLoad = 0.75f;
-constexpr float kSparse = 0.5f;  // a table that would do with less than this of its entries after ageing gets smaller
+constexpr float kSparse = 0.5f;  // a table that would do with less than this of its entries gets smaller
 constexpr size_t kLead = 16;     // entries asked for this many keys before they are looked at
 
 uint32_t SaturatingAdd(uint32_t a, uint32_t b) { return a > UINT32_MAX - b ? UINT32_MAX : a + b; }
@@ -79,6 +79,13 @@ Status Counter::Reserve(Table* table, size_t more) {
   return Resize(table, capacity);
 }
 
+void Counter::Trim(Table* table) {
+  const auto wanted = static_cast<size_t>(static_cast<float>(table->used) * kGrowth / table->max_load);
+  const size_t capacity = std::max(wanted, kMinCapacity);
+  if (static_cast<float>(capacity) >= kSparse * static_cast<float>(table->capacity)) return;
+  static_cast<void>(Resize(table, capacity));  // without memory for a smaller table the larger one stays
+}
+
 Status Counter::Count(int stripe, Span<const Key> keys, Span<const uint32_t> counts, uint32_t version_plus1,
                       Span<uint32_t> frequencies) {
   Table& table = tables_[stripe];
@@ -111,6 +118,7 @@ void Counter::Forget(int stripe, Span<const Key> keys) {
     if (table.entries()[at].frequency != 0) table.Erase(at);
   }
   size_.fetch_sub(static_cast<int64_t>(before - table.used), std::memory_order_relaxed);
+  Trim(&table);
 }
 
 FilteredKey Counter::Get(int stripe, Key key) const {
@@ -142,10 +150,7 @@ void Counter::DropOlder(int stripe, int64_t step, int64_t steps_to_live) {
     }
   }
   size_.fetch_sub(static_cast<int64_t>(before - table.used), std::memory_order_relaxed);
-  const auto wanted = static_cast<size_t>(static_cast<float>(table.used) * kGrowth / table.max_load);
-  const size_t capacity = std::max(wanted, kMinCapacity);
-  if (static_cast<float>(capacity) >= kSparse * static_cast<float>(table.capacity)) return;
-  static_cast<void>(Resize(&table, capacity));  // without memory for a smaller table the larger one stays
+  Trim(&table);
 }
 
 void Counter::Clear(int stripe) {

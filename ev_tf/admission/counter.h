@@ -2,7 +2,8 @@
 //
 // Tables are probed from where the hash says, in the order of hashes, and an entry that leaves lets those behind it move up:
 // nothing is left where it was.  A table grows by a quarter; those of different stripes at different loads, so that they
-// do not all grow in one batch.  Between a half and three quarters of the entries are used: 21 to 31 bytes a key.
+// do not all grow in one batch, and gets smaller when half of it would do.  Between a half and three quarters of the entries
+// of a table that grows are used: 21 to 31 bytes a key.
 #pragma once
 
 #include <array>
@@ -48,6 +49,8 @@ class Counter final : public Admission {
 
   // Moves a table's entries to one of `capacity` entries.
   Status Resize(Table* table, size_t capacity);
+  // Gives back memory that many keys which left have freed.
+  void Trim(Table* table);
   // Makes room for `more` keys.
   Status Reserve(Table* table, size_t more);
 

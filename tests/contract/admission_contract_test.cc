@@ -234,6 +234,10 @@ TEST(Counter, TakesAboutTwoDozenBytesAKey) {
     ASSERT_LE(filter->bytes(), 32 * filter->size());
   }
   EXPECT_EQ(filter->size(), 400000);
+  const int64_t full = filter->bytes();
+  for (Key key = 0; key < 390000; ++key) Forget(filter.get(), {key});  // as keys that were admitted do
+  EXPECT_LT(filter->bytes(), full / 10);
+  EXPECT_EQ(filter->Get(StripeOfKey(395000), 395000).frequency, 1u);
 }
 
 TEST(CountingBloom, KeepsItsProbability) {
