@@ -63,7 +63,14 @@ class HashIndex {
   // Visits every (key, location) once, without a lock.  A key that is inserted, moved or removed meanwhile may be seen
   // before or after, or not at all.
   template <typename Visitor>
-  void Scan(Visitor&& visit) const;
+  void Scan(Visitor&& visit) const {
+    for (uint64_t cursor = 0; ScanPart(&cursor, visit);) {
+    }
+  }
+  // Visits a part of what Scan visits, no more than a segment has: the one at *cursor, 0 for the first.  Moves *cursor to the
+  // next; false when that was the last.  Guards may come and go between parts.
+  template <typename Visitor>
+  bool ScanPart(uint64_t* cursor, Visitor&& visit) const;
 
   // Number of keys.
   int64_t size() const;
@@ -166,24 +173,20 @@ bool HashIndex::FindKeyIf(uint32_t place, Is&& is, Key* key) const {
 }
 
 template <typename Visitor>
-void HashIndex::Scan(Visitor&& visit) const {
-  uint64_t hash = 0;
-  for (;;) {
-    const View* view = FindView(hash);
-    const Segment* segment = view->segment;
-    for (uint32_t i = 0; i < view->lines; ++i) {
-      const Line* line = view->line(i);
-      for (int j = 0; j < kLineKeys; ++j) {
-        const Key key = line->key(j);
-        const Location location = line->location(j);
-        // An entry that is being appended has a location beside the filler for a moment: it is not live yet.
-        if (location != kNoLocation && key != segment->filler) visit(key, location);
-      }
+bool HashIndex::ScanPart(uint64_t* cursor, Visitor&& visit) const {
+  const View* view = FindView(*cursor);
+  const Segment* segment = view->segment;
+  for (uint32_t i = 0; i < view->lines; ++i) {
+    const Line* line = view->line(i);
+    for (int j = 0; j < kLineKeys; ++j) {
+      const Key key = line->key(j);
+      const Location location = line->location(j);
+      // An entry that is being appended has a location beside the filler for a moment: it is not live yet.
+      if (location != kNoLocation && key != segment->filler) visit(key, location);
     }
-    const uint64_t next = (segment->prefix + 1) << (64 - segment->depth);
-    if (next == 0) return;
-    hash = next;
   }
+  *cursor = (segment->prefix + 1) << (64 - segment->depth);
+  return *cursor != 0;
 }
 
 }  // namespace ev

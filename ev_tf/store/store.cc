@@ -290,16 +290,23 @@ Status Store::Read(Span<const Key> keys, const ColdRows& cold, RowRefs* refs) co
   return OkStatus();
 }
 
-Status Store::FindOrInsert(Span<const Key> keys, const ColdRows& cold, uint32_t tick, RowRefs* refs, size_t* inserted) {
+Status Store::FindOrInsert(Span<const Key> keys, const ColdRows& cold, uint32_t tick, RowRefs* refs, size_t* inserted,
+                           InsertGate* gate) {
   std::vector<Location>& locations = refs->locations;
   locations.resize(keys.size());
   index_->Find(keys, locations.data());
   *inserted = 0;
+  if (gate != nullptr) EV_RETURN_IF_ERROR(gate->Ask(keys, locations));
   Garbage garbage;
-  const auto absent = [](Location location) { return location == kNoLocation || TierOf(location) != kHotTier; };
+  // What is to be put into the hot tier: keys without a row, and rows below.
+  const auto absent = [](Location location) {
+    return location == kNoLocation || (TierOf(location) != kHotTier && location != kRefused);
+  };
   std::vector<Position> positions(static_cast<size_t>(std::count_if(locations.begin(), locations.end(), absent)));
   if (!positions.empty()) EV_RETURN_IF_ERROR(hot_->rows().Allocate(positions));
-  counts(kHotTier).hits.fetch_add(static_cast<int64_t>(keys.size() - positions.size()), std::memory_order_relaxed);
+  const int64_t refused = gate == nullptr ? 0 : std::count(locations.begin(), locations.end(), kRefused);
+  counts(kHotTier).hits.fetch_add(static_cast<int64_t>(keys.size() - positions.size()) - refused,
+                                  std::memory_order_relaxed);
   const Residents* hot = hot_->residents();
   if (tiered()) {
     refs->late.resize(record_bytes());
@@ -311,7 +318,7 @@ Status Store::FindOrInsert(Span<const Key> keys, const ColdRows& cold, uint32_t 
   for (size_t i = 0; i < keys.size() && status.ok(); ++i) {
     const Location found = locations[i];
     if (!absent(found)) {
-      if (!tiered()) continue;
+      if (!tiered() || found == kRefused) continue;
       hot->Touch(PositionOf(found), tick);
       MarkDirty(keys[i], PositionOf(found), &garbage);
       continue;

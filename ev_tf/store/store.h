@@ -54,6 +54,16 @@ struct RowRefs {
   std::vector<std::byte> late;  // records that had to be read under the lock
 };
 
+// FindOrInsert asks it which keys without a row may have one.
+class InsertGate {
+ public:
+  virtual ~InsertGate() = default;
+  // Makes kRefused of locations[i] == kNoLocation where keys[i] may not have a row.  On an error nothing is inserted.
+  virtual Status Ask(Span<const Key> keys, Span<Location> locations) = 0;
+};
+
+inline constexpr Location kRefused = MakeLocation(1, kMaxPosition + 1);  // which no row has
+
 struct StoreOptions {
   // A tier between the hot one and the last.
   struct Between {
@@ -128,9 +138,11 @@ class Store final {
 
   // Rows of `keys` in the hot tier, to be written: brought up from `cold`, or read now, where they are below; made where
   // there is none, from the default row and the slots' initial values.  *inserted = how many were made.
+  // `gate`, where there is one, may refuse a key: it stays without a row, and its rows[i] is null.
   // Requires: distinct keys, a guard, the stripe locks.
   // OutOfSpace: some keys may have their row already; it holds what they read before.
-  Status FindOrInsert(Span<const Key> keys, const ColdRows& cold, uint32_t tick, RowRefs* refs, size_t* inserted);
+  Status FindOrInsert(Span<const Key> keys, const ColdRows& cold, uint32_t tick, RowRefs* refs, size_t* inserted,
+                      InsertGate* gate = nullptr);
 
   // Drops the rows of `keys`; returns how many there were.  Requires: a guard, the stripe locks.
   size_t Remove(Span<const Key> keys);
@@ -139,6 +151,11 @@ class Store final {
   template <typename Visitor>
   void ScanKeys(Visitor&& visit) const {
     index_->Scan([&](Key key, Location) { visit(key); });
+  }
+  // The same, a part at a time; see HashIndex::ScanPart.
+  template <typename Visitor>
+  bool ScanKeysPart(uint64_t* cursor, Visitor&& visit) const {
+    return index_->ScanPart(cursor, [&](Key key, Location) { visit(key); });
   }
   // tiers[i] = the tier of keys[i]'s row, -1 if it has none.  Requires: a guard.
   void FindTiers(Span<const Key> keys, int32_t* tiers) const;

@@ -201,7 +201,8 @@ Status EmbeddingVariable::Impl::Apply(const UpdateRule& rule, Span<const SlotSpe
                   options_.record_version,
                   global_step < 0 ? 0 : static_cast<uint32_t>(global_step + 1),
                   nullptr,
-                  UpdateTick(options_.storage.cache_strategy, store_.NextTick())};
+                  UpdateTick(options_.storage.cache_strategy, store_.NextTick()),
+                  admission_.get()};
   for (size_t i = 0; i < slots.size(); ++i) {
     step.slot_offsets[i] = store_.layout().slot_offset(store_.layout().FindSlot(slots[i].name));
   }
@@ -211,6 +212,7 @@ Status EmbeddingVariable::Impl::Apply(const UpdateRule& rule, Span<const SlotSpe
     if (store_.hot_rows() > store_.hot_capacity()) incoming = store_.CountNotHot(keys);
     EV_RETURN_IF_ERROR(MakeRoom(incoming, keys.size()));
   }
+  if (options_.record_version) SawStep(global_step);
   const Status status = ApplyStripes(step, keys, executor);
   store_.epochs().Collect();
   WakeEviction();
@@ -272,6 +274,7 @@ std::vector<Key> EmbeddingVariable::Impl::Keys() const {
 Status EmbeddingVariable::Impl::Clear() {
   std::unique_lock<FairSharedMutex> alone(layout_mu_);
   removes_.fetch_add(store_.size(), std::memory_order_relaxed);
+  for (int s = 0; admission_ != nullptr && s < kStripes; ++s) admission_->Clear(s);
   return store_.Clear();
 }
 
@@ -290,6 +293,10 @@ VariableMetrics EmbeddingVariable::Impl::metrics() const {
   m.update_rows = update_rows_.load(std::memory_order_relaxed);
   m.inserts = inserts_.load(std::memory_order_relaxed);
   m.removes = removes_.load(std::memory_order_relaxed);
+  if (admission_ != nullptr) {
+    m.filtered_keys = admission_->size();
+    m.filter_bytes = admission_->bytes();
+  }
   m.hot_rows = static_cast<int64_t>(store_.hot_rows());
   m.hot_capacity = static_cast<int64_t>(store_.hot_capacity());
   for (int tier = 0; tier < store_.tiers(); ++tier) {
@@ -316,6 +323,9 @@ Status EmbeddingVariable::Create(const VariableOptions& options, Span<const floa
   if (default_rows.empty() || default_rows.size() % static_cast<size_t>(options.dim) != 0) {
     return InvalidArgument(options.name + ": default_rows: expected a positive multiple of dim " +
                            std::to_string(options.dim) + " elements, found " + std::to_string(default_rows.size()));
+  }
+  if (options.shrink.by_age() && !options.record_version) {
+    return InvalidArgument(options.name + ": record_version: expected true, as rows leave by age, found false");
   }
   auto impl = std::make_unique<Impl>(options, default_rows);
   EV_RETURN_IF_ERROR(impl->Open());
@@ -346,7 +356,13 @@ Status EmbeddingVariable::WriteRows(Span<const Key> keys, Span<const SlotSpec> s
   return impl_->WriteRows(keys, slot_specs, rows);
 }
 int64_t EmbeddingVariable::Remove(Span<const Key> keys) { return impl_->Remove(keys); }
+Status EmbeddingVariable::InsertMissing(Span<const Key> keys, Span<const float> values) {
+  return impl_->InsertMissing(keys, values);
+}
 Status EmbeddingVariable::Clear() { return impl_->Clear(); }
+Status EmbeddingVariable::Shrink(int64_t global_step, int64_t* dropped) { return impl_->Shrink(global_step, dropped); }
+std::vector<FilteredKey> EmbeddingVariable::FilteredKeys() const { return impl_->FilteredKeys(); }
+Status EmbeddingVariable::WriteFilteredKeys(Span<const FilteredKey> keys) { return impl_->WriteFilteredKeys(keys); }
 Status EmbeddingVariable::LookupTier(Span<const Key> keys, Span<int32_t> tiers) const {
   return impl_->LookupTier(keys, tiers);
 }

@@ -3,13 +3,16 @@
 //
 // Threads:     any method, from any thread, at once.
 // Ownership:   spans are borrowed for the call.
-// Invariants:  V1  a Lookup never inserts, and a missing key always reads default_rows[FloorMod(key, default_value_dim)].
+// Invariants:  V1  a Lookup never inserts, and a missing key always reads default_rows[FloorMod(key, default_value_dim)];
+//                  with a filter, default_value_no_permission in every element.
 //              V2  a key is inserted by the first Apply (or WriteRows) that names it, exactly once, from that default row
-//                  and the slots' initial values.
+//                  and the slots' initial values.  With a filter, by the Apply that brings its count, duplicates and all,
+//                  to filter_freq, and its frequency is then that count; gradients of earlier ones are dropped.
 //              V3  updates of one key are one after another: none is lost, whatever calls run at once.
 //              V4  size() equals the number of keys that Keys() returns when nobody writes.
 //              V5  a failed call changes nothing; but OutOfSpace and IoError may come after a part of an Apply.
 //              V6  rows that are kept below DRAM read and train as rows in DRAM do, to the bit.
+//              V7  what Shrink or Remove dropped is in no tier any more: the key begins as if it had never come.
 // A Lookup takes no lock on rows: while an Apply writes the same row it may see some floats from before and some from
 // after, as a lookup of a tf.Variable may.  ReadRows sees value and slots of a row from one moment.
 #pragma once
@@ -19,10 +22,12 @@
 #include <string>
 #include <vector>
 
+#include "ev_tf/admission/admission.h"
 #include "ev_tf/base/executor.h"
 #include "ev_tf/base/key.h"
 #include "ev_tf/base/span.h"
 #include "ev_tf/base/status.h"
+#include "ev_tf/eviction/shrink.h"
 #include "ev_tf/optim/optimizer.h"
 #include "ev_tf/row/row_layout.h"
 #include "ev_tf/variable/storage_options.h"
@@ -30,11 +35,14 @@
 namespace ev {
 
 struct VariableOptions {
-  std::string name;               // for messages
-  int64_t dim = 0;                // floats per embedding, 1 to kMaxDim
-  bool record_frequency = false;  // keep RowMeta::frequency
-  bool record_version = false;    // keep RowMeta::version
-  StorageOptions storage;         // where the rows are kept
+  std::string name;                          // for messages
+  int64_t dim = 0;                           // floats per embedding, 1 to kMaxDim
+  bool record_frequency = false;             // keep RowMeta::frequency
+  bool record_version = false;               // keep RowMeta::version
+  StorageOptions storage;                    // where the rows are kept
+  AdmissionOptions admission;                // which keys have a row
+  float default_value_no_permission = 0.0f;  // what every element of a key without a row reads, with a filter
+  ShrinkRule shrink;                         // which rows Shrink drops; by age only with record_version
 };
 
 // Gauges and counters since creation.  Bytes are of memory held, not of memory asked for.
@@ -50,6 +58,8 @@ struct VariableMetrics {
   int64_t update_rows = 0;     // rows updated: keys after dedup
   int64_t inserts = 0;
   int64_t removes = 0;
+  int64_t filtered_keys = 0;  // with exact counts: keys that are counted and have no row
+  int64_t filter_bytes = 0;   // of the counts
   // With tiers below DRAM, over all of them:
   int64_t hot_rows = 0;            // rows in DRAM
   int64_t hot_capacity = 0;        // rows that DRAM should hold; 0: no limit
@@ -99,7 +109,8 @@ class EmbeddingVariable {
 
   // Reads what is stored of each key, for export.  Any span but `keys` and `found` may be empty: not wanted.
   // values: [n, dim]; slots: [n, slot_floats], the slots behind one another without padding, in the order of slots();
-  // frequencies, versions: [n] (0 and -1 where not recorded).  A missing key has found = false and its parts unchanged.
+  // frequencies, versions: [n] (0 and -1 where not recorded).  A missing key has found = false and its parts unchanged;
+  // but with a filter its frequency and version are what was counted.
   struct RowBatch {
     Span<float> values;
     Span<float> slots;
@@ -108,7 +119,8 @@ class EmbeddingVariable {
   };
   Status ReadRows(Span<const Key> keys, const RowBatch& out, Span<bool> found) const;
 
-  // Inserts or overwrites rows, for import.  Empty spans: slots get their initial values, frequency 0, version -1.
+  // Inserts or overwrites rows, for import, whatever the filter says.  Empty spans: slots get their initial values, frequency
+  // 0, with a filter filter_freq, version -1.
   // values are required.  Of a key that stands twice the last row stays.  `slot_specs` says what the columns of `slots`
   // are; slots the variable lacks are added, slots it has and the columns lack get their initial value.
   // InvalidArgument: sizes differ; a frequency < 0; a version out of range while versions are recorded.
@@ -120,10 +132,25 @@ class EmbeddingVariable {
   };
   Status WriteRows(Span<const Key> keys, Span<const SlotSpec> slot_specs, const ConstRowBatch& rows);
 
-  // Drops the rows of `keys`; missing keys and duplicates are no error.  Returns how many rows were dropped.
+  // Inserts rows for those of `keys` that have none; of a key that stands twice the first one.  Others stay as they are.
+  // Requires: values.size() == keys.size() * dim().  InvalidArgument: sizes differ; the variable has a filter.
+  Status InsertMissing(Span<const Key> keys, Span<const float> values);
+
+  // Drops the rows of `keys`, and what a filter with exact counts knows of them; missing keys and duplicates are no error.  Returns how many rows were dropped.
   int64_t Remove(Span<const Key> keys);
-  // Drops every row.  Slots stay.
+  // Drops every row and every count.  Slots stay.
   Status Clear();
+
+  // Drops the rows that options().shrink gives up at `global_step`, < 0: the largest that an Apply brought, wherever they
+  // are, and counts that are as old.  *dropped = how many rows.  Rows below are read some thousands at a time; calls that
+  // run meanwhile wait for a stripe at most.  IoError, OutOfSpace: of a tier below; some rows may have been dropped.
+  Status Shrink(int64_t global_step, int64_t* dropped);
+
+  // What a filter with exact counts has counted and not admitted.
+  std::vector<FilteredKey> FilteredKeys() const;
+  // Adds to these counts, for import; keys that have a row are left out, and without a filter all are.
+  // InvalidArgument: a frequency of 0.
+  Status WriteFilteredKeys(Span<const FilteredKey> keys);
 
   // tiers[i] = where the row of keys[i] is: 0 DRAM, 1 and 2 the tiers below, -1 nowhere.  Requires: tiers.size() == keys.size().
   Status LookupTier(Span<const Key> keys, Span<int32_t> tiers) const;

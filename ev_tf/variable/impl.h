@@ -1,6 +1,8 @@
 // EmbeddingVariable::Impl: the variable behind the facade.  Its methods are in
 //   embedding_variable.cc  lookups, updates, eviction, metrics
 //   transfer.cc            rows out and in: ReadRows, WriteRows, Remove
+//   filtered_keys.cc       what a filter has counted, out and in
+//   shrink.cc              rows that are not worth keeping
 #pragma once
 
 #include <atomic>
@@ -11,7 +13,10 @@
 #include <string>
 #include <vector>
 
+#include "ev_tf/admission/admission.h"
 #include "ev_tf/base/fair_shared_mutex.h"
+#include "ev_tf/base/scratch.h"
+#include "ev_tf/batch/partition.h"
 #include "ev_tf/eviction/eviction_pool.h"
 #include "ev_tf/init/default_rows.h"
 #include "ev_tf/store/store.h"
@@ -22,6 +27,8 @@ namespace ev {
 
 // The largest global step that a row can keep.
 inline constexpr int64_t kMaxVersion = std::numeric_limits<uint32_t>::max() - int64_t{1};
+// Keys that are in flight between two releases of the stripes' locks where a call goes through many of them.
+inline constexpr size_t kKeysPerStep = 4096;
 
 inline Status SizeMismatch(const std::string& name, const char* what, size_t expected, size_t found) {
   return InvalidArgument(name + ": " + what + ": expected " + std::to_string(expected) + " elements, found " +
@@ -37,7 +44,9 @@ class EmbeddingVariable::Impl final : public EvictionClient {
  public:
   Impl(const VariableOptions& options, Span<const float> default_rows)
       : options_(options),
-        defaults_(default_rows, options.dim),
+        defaults_(options.admission.enabled()
+                      ? DefaultRows(default_rows, options.dim, options.default_value_no_permission)
+                      : DefaultRows(default_rows, options.dim)),
         store_(StoreOptionsOf(options), RowLayout(options.dim), &defaults_) {}
   ~Impl() override {
     if (store_.tiered()) EvictionPool::Global().Unregister(this);
@@ -47,6 +56,7 @@ class EmbeddingVariable::Impl final : public EvictionClient {
       int threads = 0;
       EV_RETURN_IF_ERROR(EvictionPool::ThreadsFromEnvironment(&threads));
     }
+    EV_RETURN_IF_ERROR(MakeAdmission(options_.admission, &admission_));
     EV_RETURN_IF_ERROR(store_.Open());
     if (store_.tiered()) EvictionPool::Global().Register(this);
     return OkStatus();
@@ -58,9 +68,13 @@ class EmbeddingVariable::Impl final : public EvictionClient {
                int64_t global_step, Executor& executor);
   Status ReadRows(Span<const Key> keys, const RowBatch& out, Span<bool> found) const;
   Status WriteRows(Span<const Key> keys, Span<const SlotSpec> slot_specs, const ConstRowBatch& rows);
+  Status InsertMissing(Span<const Key> keys, Span<const float> values);
   int64_t Remove(Span<const Key> keys);
   Status Clear();
   std::vector<Key> Keys() const;
+  std::vector<FilteredKey> FilteredKeys() const;
+  Status WriteFilteredKeys(Span<const FilteredKey> keys);
+  Status Shrink(int64_t global_step, int64_t* dropped);
   Status LookupTier(Span<const Key> keys, Span<int32_t> tiers) const;
   Status FlushEvictions();
   Status Prefetch(Span<const Key> keys, Executor& executor);
@@ -105,10 +119,20 @@ class EmbeddingVariable::Impl final : public EvictionClient {
   // thousand keys at a time.  `entries` count from `first`; `keys` are theirs; `cold` has their rows below.
   template <typename Visitor>
   Status ForEachStripe(Span<const Key> keys, Visitor&& visit) const;
+  // One step of Shrink: of some keys, at a step.  Requires: layout_mu_, no guard.
+  Status ShrinkSome(Span<const Key> keys, int64_t step, int64_t* dropped);
+  // The step of a version that came in.
+  void SawStep(int64_t step) {
+    int64_t latest = latest_step_.load(std::memory_order_relaxed);
+    while (latest < step && !latest_step_.compare_exchange_weak(latest, step, std::memory_order_relaxed)) {
+    }
+  }
   void ReadRow(const float* row, const RowMeta* meta, size_t i, const RowBatch& out) const;
 
   mutable FairSharedMutex layout_mu_;
-  mutable Store store_;  // a lookup may bring rows up
+  mutable Store store_;                   // a lookup may bring rows up
+  std::unique_ptr<Admission> admission_;  // null: every key has a row with its first update.  Constant after Open
+  std::atomic<int64_t> latest_step_{-1};  // the largest version that came in
   std::atomic<unsigned> applies_{0};
   std::mutex error_mu_;
   Status background_error_;  // guarded by error_mu_; of a move in the background, until the next write returns it
@@ -120,5 +144,32 @@ class EmbeddingVariable::Impl final : public EvictionClient {
   std::atomic<int64_t> inserts_{0};
   std::atomic<int64_t> removes_{0};
 };
+
+template <typename Visitor>
+Status EmbeddingVariable::Impl::ForEachStripe(Span<const Key> keys, Visitor&& visit) const {
+  SerialExecutor serial;
+  Scratch<Partition> partition;
+  std::vector<Key> stripe_keys;
+  ColdRows cold;
+  for (size_t first = 0; first < keys.size(); first += kKeysPerStep) {
+    const Span<const Key> step = keys.subspan(first, std::min(kKeysPerStep, keys.size() - first));
+    partition->Build(step, serial);
+    const EpochGuard guard(store_.epochs());
+    cold.Clear();
+    if (store_.tiered()) {
+      store_.FindCold(step, &cold);
+      EV_RETURN_IF_ERROR(store_.Fetch(&cold));
+    }
+    for (int s = 0; s < kStripes; ++s) {
+      const Span<const KeyAt> entries = partition->stripe(s);
+      if (entries.empty()) continue;
+      stripe_keys.clear();
+      for (const KeyAt& entry : entries) stripe_keys.push_back(entry.key);
+      std::lock_guard<std::mutex> lock(store_.stripes().of(s));
+      EV_RETURN_IF_ERROR(visit(entries, first, stripe_keys, cold));
+    }
+  }
+  return OkStatus();
+}
 
 }  // namespace ev

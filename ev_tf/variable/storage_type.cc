@@ -3,6 +3,7 @@
 #include <cstdlib>
 #include <utility>
 
+#include "ev_tf/eviction/eviction_pool.h"
 #include "ev_tf/tier/ssd_log/ssd_log_tier.h"
 #include "ev_tf/tier/tier_factory.h"
 #include "ev_tf/variable/scratch_directory.h"

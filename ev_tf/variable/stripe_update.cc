@@ -34,23 +34,64 @@ const float* StripeUpdate::GradientOf(size_t i, const UpdateStep& step, int64_t 
   return sum_.data();
 }
 
+Status StripeUpdate::Ask(Span<const Key> keys, Span<Location> locations) {
+  asked_.clear();
+  asked_places_.clear();
+  asked_counts_.clear();
+  for (size_t i = 0; i < keys.size(); ++i) {
+    if (locations[i] != kNoLocation) continue;
+    asked_.push_back(keys[i]);
+    asked_places_.push_back(static_cast<uint32_t>(i));
+    asked_counts_.push_back(static_cast<uint32_t>(dedup_.positions(i).size()));
+  }
+  if (asked_.empty()) return OkStatus();
+  frequencies_.resize(asked_.size());
+  EV_RETURN_IF_ERROR(step_->admission->Count(StripeOf(HashKey(asked_[0])), asked_, asked_counts_,
+                                             step_->record_version ? step_->version_plus1 : 0, frequencies_));
+  for (size_t i = 0; i < asked_.size(); ++i) {
+    if (frequencies_[i] < step_->admission->threshold()) locations[asked_places_[i]] = kRefused;
+  }
+  return OkStatus();
+}
+
+void StripeUpdate::Admit(const UpdateStep& step, bool resolved) {
+  size_t admitted = 0;
+  for (size_t i = 0; i < asked_.size(); ++i) {
+    const uint32_t place = asked_places_[i];
+    const Location location = refs_.locations[place];
+    if (location == kNoLocation || location == kRefused) continue;
+    // This call's own count is added with its update.
+    if (resolved && step.record_frequency) refs_.meta[place]->frequency = frequencies_[i] - asked_counts_[i];
+    asked_[admitted++] = asked_[i];
+  }
+  if (admitted == 0) return;
+  step.admission->Forget(StripeOf(HashKey(asked_[0])), Span<const Key>(asked_.data(), admitted));
+}
+
 Status StripeUpdate::Run(const UpdateStep& step, Span<const KeyAt> entries, Store* store, UpdateCounts* counts) {
   const RowLayout& layout = store->layout();
   const int64_t dim = layout.dim();
   dedup_.Run(entries);
   const Span<const Key> keys = dedup_.keys();
   size_t inserted = 0;
-  EV_RETURN_IF_ERROR(store->FindOrInsert(keys, *step.cold, step.tick, &refs_, &inserted));
-  counts->rows += static_cast<int64_t>(keys.size());
+  step_ = &step;
+  InsertGate* gate = step.admission == nullptr ? nullptr : this;
+  const Status status = store->FindOrInsert(keys, *step.cold, step.tick, &refs_, &inserted, gate);
+  if (gate != nullptr && inserted != 0) Admit(step, status.ok());
+  EV_RETURN_IF_ERROR(status);
   counts->inserts += static_cast<int64_t>(inserted);
   sum_.resize(static_cast<size_t>(dim));
 
   const auto first_grad = [&](size_t i) { return step.grads + static_cast<int64_t>(dedup_.positions(i)[0]) * dim; };
   float* slots[kMaxSlots] = {};
   for (size_t i = 0; i < keys.size(); ++i) {
-    if (i + kRowLead < keys.size()) PrefetchFloats(refs_.rows[i + kRowLead], layout.row_floats());
+    if (i + kRowLead < keys.size() && refs_.rows[i + kRowLead] != nullptr) {
+      PrefetchFloats(refs_.rows[i + kRowLead], layout.row_floats());
+    }
     if (i + kGradLead < keys.size()) PrefetchFloats(first_grad(i + kGradLead), static_cast<size_t>(dim));
     float* row = refs_.rows[i];
+    if (row == nullptr) continue;  // not admitted
+    ++counts->rows;
     for (int s = 0; s < step.rule->slots; ++s) slots[s] = row + step.slot_offsets[s];
     step.rule->update(step.rule->hyper, dim, GradientOf(i, step, dim), row, slots);
     if (refs_.meta.empty()) continue;

@@ -1,10 +1,11 @@
-// StripeUpdate: one optimizer step on the keys of one stripe: dedup, find or insert, sum the gradients of duplicates, update
-// each row once.  The memory of one worker; made to be used again.
+// StripeUpdate: one optimizer step on the keys of one stripe: dedup, find or insert what the filter admits, sum the gradients
+// of duplicates, update each row once.  The memory of one worker; made to be used again.
 #pragma once
 
 #include <cstdint>
 #include <vector>
 
+#include "ev_tf/admission/admission.h"
 #include "ev_tf/base/span.h"
 #include "ev_tf/base/status.h"
 #include "ev_tf/batch/dedup.h"
@@ -23,6 +24,7 @@ struct UpdateStep {
   uint32_t version_plus1;  // 0: leave the rows' versions
   const ColdRows* cold;    // the rows of the batch that lie below
   uint32_t tick;           // of this call
+  Admission* admission;    // null: every key has a row
 };
 
 struct UpdateCounts {
@@ -30,7 +32,7 @@ struct UpdateCounts {
   int64_t inserts = 0;
 };
 
-class StripeUpdate {
+class StripeUpdate final : private InsertGate {
  public:
   // Requires: the stripe's lock and a guard of the store are held.
   Status Run(const UpdateStep& step, Span<const KeyAt> entries, Store* store, UpdateCounts* counts);
@@ -39,7 +41,19 @@ class StripeUpdate {
   // The gradient of the i-th distinct key: where it stands, or summed into sum_.
   const float* GradientOf(size_t i, const UpdateStep& step, int64_t dim);
 
+  // Counts the keys that have no row; those that the filter does not admit get none.
+  Status Ask(Span<const Key> keys, Span<Location> locations) override;
+  // The keys that have a row now leave the filter; the rows take over their counts, unless the call failed after it had made
+  // some (then refs_ has no addresses).
+  void Admit(const UpdateStep& step, bool resolved);
+
   StripeDedup dedup_;
+  // Of the keys without a row that the running call asks the filter about:
+  const UpdateStep* step_ = nullptr;
+  std::vector<Key> asked_;
+  std::vector<uint32_t> asked_places_;  // in dedup_.keys()
+  std::vector<uint32_t> asked_counts_;
+  std::vector<uint32_t> frequencies_;
   RowRefs refs_;
   std::vector<float> sum_;
 };

@@ -2,45 +2,9 @@
 #include <limits>
 #include <utility>
 
-#include "ev_tf/base/scratch.h"
-#include "ev_tf/batch/partition.h"
 #include "ev_tf/variable/impl.h"
 
 namespace ev {
-namespace {
-
-// Keys of one ReadRows or WriteRows step: what is in flight between two releases of the stripes' locks.
-constexpr size_t kKeysPerStep = 4096;
-
-}  // namespace
-
-template <typename Visitor>
-Status EmbeddingVariable::Impl::ForEachStripe(Span<const Key> keys, Visitor&& visit) const {
-  SerialExecutor serial;
-  Scratch<Partition> partition;
-  std::vector<Key> stripe_keys;
-  ColdRows cold;
-  for (size_t first = 0; first < keys.size(); first += kKeysPerStep) {
-    const Span<const Key> step = keys.subspan(first, std::min(kKeysPerStep, keys.size() - first));
-    partition->Build(step, serial);
-    const EpochGuard guard(store_.epochs());
-    cold.Clear();
-    if (store_.tiered()) {
-      store_.FindCold(step, &cold);
-      EV_RETURN_IF_ERROR(store_.Fetch(&cold));
-    }
-    for (int s = 0; s < kStripes; ++s) {
-      const Span<const KeyAt> entries = partition->stripe(s);
-      if (entries.empty()) continue;
-      stripe_keys.clear();
-      for (const KeyAt& entry : entries) stripe_keys.push_back(entry.key);
-      std::lock_guard<std::mutex> lock(store_.stripes().of(s));
-      EV_RETURN_IF_ERROR(visit(entries, first, stripe_keys, cold));
-    }
-  }
-  return OkStatus();
-}
-
 void EmbeddingVariable::Impl::ReadRow(const float* row, const RowMeta* meta, size_t i, const RowBatch& out) const {
   const RowLayout& layout = store_.layout();
   const auto dim = static_cast<size_t>(layout.dim());
@@ -78,6 +42,11 @@ Status EmbeddingVariable::Impl::ReadRows(Span<const Key> keys, const RowBatch& o
         for (size_t e = 0; e < entries.size(); ++e) {
           const size_t i = first + entries[e].position;
           found[i] = refs.rows[e] != nullptr;
+          if (!found[i] && admission_ != nullptr) {
+            const FilteredKey known = admission_->Get(StripeOf(HashKey(stripe_keys[e])), stripe_keys[e]);
+            if (!out.frequencies.empty()) out.frequencies[i] = known.frequency;
+            if (!out.versions.empty()) out.versions[i] = int64_t{known.version_plus1} - 1;
+          }
           if (found[i]) ReadRow(refs.rows[e], refs.meta.empty() ? nullptr : refs.meta[e], i, out);
         }
         return OkStatus();
@@ -123,6 +92,7 @@ Status EmbeddingVariable::Impl::WriteRows(Span<const Key> keys, Span<const SlotS
     size_t inserted = 0;
     EV_RETURN_IF_ERROR(store_.FindOrInsert(stripe_keys, cold, tick, &refs, &inserted));
     inserts_.fetch_add(static_cast<int64_t>(inserted), std::memory_order_relaxed);
+    if (admission_ != nullptr) admission_->Forget(StripeOf(HashKey(stripe_keys[0])), stripe_keys);
     for (size_t e = 0; e < entries.size(); ++e) {
       const size_t i = first + entries[e].position;
       float* row = refs.rows[e];
@@ -134,12 +104,15 @@ Status EmbeddingVariable::Impl::WriteRows(Span<const Key> keys, Span<const SlotS
       }
       if (refs.meta.empty()) continue;
       *refs.meta[e] = RowMeta{};
+      // Whoever has a row was admitted, however often that was.
+      if (admission_ != nullptr && options_.record_frequency) refs.meta[e]->frequency = admission_->threshold();
       if (options_.record_frequency && !rows.frequencies.empty()) {
         refs.meta[e]->frequency =
             static_cast<uint32_t>(std::min<int64_t>(rows.frequencies[i], std::numeric_limits<uint32_t>::max()));
       }
       if (options_.record_version && !rows.versions.empty()) {
         refs.meta[e]->version_plus1 = static_cast<uint32_t>(rows.versions[i] + 1);
+        SawStep(rows.versions[i]);
       }
     }
     return OkStatus();
@@ -151,6 +124,68 @@ Status EmbeddingVariable::Impl::WriteRows(Span<const Key> keys, Span<const SlotS
                                                                     Span<const Key> stripe_keys, const ColdRows& cold) {
       return write_stripe(entries, first + within, stripe_keys, cold);
     }));
+    WakeEviction();
+  }
+  return OkStatus();
+}
+
+namespace {
+
+// Refuses nobody; remembers who had no row.
+class AbsentKeys final : public InsertGate {
+ public:
+  Status Ask(Span<const Key> keys, Span<Location> locations) override {
+    places_.clear();
+    for (size_t i = 0; i < keys.size(); ++i) {
+      if (locations[i] == kNoLocation) places_.push_back(i);
+    }
+    return OkStatus();
+  }
+  const std::vector<size_t>& places() const { return places_; }
+
+ private:
+  std::vector<size_t> places_;
+};
+
+}  // namespace
+
+Status EmbeddingVariable::Impl::InsertMissing(Span<const Key> keys, Span<const float> values) {
+  const auto dim = static_cast<size_t>(options_.dim);
+  if (values.size() != keys.size() * dim) {
+    return SizeMismatch(options_.name, "values", keys.size() * dim, values.size());
+  }
+  if (admission_ != nullptr) {
+    return InvalidArgument(options_.name +
+                           ": rows for missing keys: expected no filter, found one that says who has a row");
+  }
+  std::vector<int32_t> tiers(keys.size());
+  EV_RETURN_IF_ERROR(LookupTier(keys, tiers));
+  std::vector<Key> missing;
+  std::vector<size_t> places;  // of `missing` in `keys`
+  for (size_t i = 0; i < keys.size(); ++i) {
+    if (tiers[i] >= 0) continue;
+    missing.push_back(keys[i]);
+    places.push_back(i);
+  }
+  std::shared_lock<FairSharedMutex> layout(layout_mu_);
+  const uint32_t tick = store_.NextTick();
+  RowRefs refs;
+  AbsentKeys absent;
+  for (size_t first = 0; first < missing.size(); first += kKeysPerStep) {
+    const size_t step = std::min(kKeysPerStep, missing.size() - first);
+    EV_RETURN_IF_ERROR(MakeRoom(step, step));
+    EV_RETURN_IF_ERROR(ForEachStripe(
+        Span<const Key>(missing.data() + first, step),
+        [&](Span<const KeyAt> entries, size_t within, Span<const Key> stripe_keys, const ColdRows& cold) -> Status {
+          size_t inserted = 0;
+          EV_RETURN_IF_ERROR(store_.FindOrInsert(stripe_keys, cold, tick, &refs, &inserted, &absent));
+          inserts_.fetch_add(static_cast<int64_t>(inserted), std::memory_order_relaxed);
+          for (auto at = absent.places().rbegin(); at != absent.places().rend(); ++at) {  // the first one stays
+            const size_t i = places[first + within + entries[*at].position];
+            store_.layout().InitRow(values.data() + i * dim, refs.rows[*at]);
+          }
+          return OkStatus();
+        }));
     WakeEviction();
   }
   return OkStatus();
@@ -170,6 +205,7 @@ int64_t EmbeddingVariable::Impl::Remove(Span<const Key> keys) {
     for (const KeyAt& entry : partition->stripe(s)) stripe_keys.push_back(entry.key);
     std::lock_guard<std::mutex> lock(store_.stripes().of(s));
     removed += static_cast<int64_t>(store_.Remove(stripe_keys));
+    if (admission_ != nullptr) admission_->Forget(s, stripe_keys);
   }
   removes_.fetch_add(removed, std::memory_order_relaxed);
   return removed;

@@ -1,6 +1,7 @@
 // The variable as a resource: its handle, its birth.
 #include <vector>
 
+#include "ops/defs/feature_attrs.h"
 #include "ops/defs/shape_functions.h"
 #include "ops/defs/storage_attrs.h"
 #include "tensorflow/core/framework/common_shape_fns.h"
@@ -54,7 +55,7 @@ REGISTER_OP("EvInitialize")
     .Attr("variable_name: string = ''")
     .Attr("record_frequency: bool = false")
     .Attr("record_version: bool = false")
-    .EV_STORAGE_ATTRS.SetIsStateful()
+    .EV_STORAGE_ATTRS.EV_FEATURE_ATTRS.SetIsStateful()
     .SetShapeFn([](InferenceContext* c) {
       TF_RETURN_IF_ERROR(HandleOnly(c));
       ShapeHandle unused;
@@ -73,6 +74,13 @@ storage_path: directory for the files of tiers below DRAM.
 dram_bytes: bytes of rows that DRAM holds if there is a tier below it.
 middle_bytes: bytes of rows that the tier between DRAM and the last one holds, if there is one.
 cache_strategy: which rows leave a full tier first: 0 those touched longest ago, 1 those touched least.
+filter_freq: how often updates must name a key before it has a row; 0 gives every key a row with its first update.
+max_element_size: keys that a counting Bloom filter is laid out for; 0: counts are exact.
+false_positive_probability: of that filter.
+counter_bytes: of a counter of that filter: 1, 2, 4 or 8.
+default_value_no_permission: what a key without a row reads, if there is a filter.
+steps_to_live: EvShrink drops rows at a step more than this after their version; 0: none. Needs record_version.
+l2_weight_threshold: EvShrink drops rows of which half the sum of squares is below; none if not above 0.
 )doc");
 
 REGISTER_OP("EvIsInitialized")

@@ -18,7 +18,8 @@ REGISTER_OP("EvFrequency")
     .SetIsStateful()
     .SetShapeFn(LikeKeys)
     .Doc(R"doc(
-How often updates named each key, duplicates counted; 0 for a key without a row. Inserts nothing.
+How often updates named each key, duplicates counted; of a key without a row what a filter has counted, else 0. Inserts
+nothing.
 
 frequencies: shape of `keys`.
 )doc");
@@ -31,7 +32,7 @@ REGISTER_OP("EvVersion")
     .SetIsStateful()
     .SetShapeFn(LikeKeys)
     .Doc(R"doc(
-The global step of each key's last update; -1 for a key without a row, or that no step has updated. Inserts nothing.
+The global step of the last update that named each key; -1 if none did or nothing is known of it. Inserts nothing.
 
 versions: shape of `keys`.
 )doc");

@@ -27,4 +27,35 @@ rows: keys.shape + [dim].
 dim: floats of one row of the variable.
 )doc");
 
+REGISTER_OP("EvGatherWith")
+    .Input("handle: resource")
+    .Input("keys: Tkey")
+    .Input("initial_rows: float")
+    .Input("counts: int64")
+    .Output("rows: float")
+    .Attr("dim: int >= 1")
+    .Attr("with_initial_rows: bool")
+    .Attr("with_counts: bool")
+    .Attr("Tkey: {int32, int64}")
+    .SetIsStateful()
+    .SetShapeFn([](InferenceContext* c) {
+      TF_RETURN_IF_ERROR(HandleOnly(c));
+      int64_t dim = 0;
+      TF_RETURN_IF_ERROR(c->GetAttr("dim", &dim));
+      tensorflow::shape_inference::ShapeHandle rows;
+      TF_RETURN_IF_ERROR(c->Concatenate(c->input(1), c->Vector(dim), &rows));
+      c->set_output(0, rows);
+      return absl::OkStatus();
+    })
+    .Doc(R"doc(
+The rows of keys, as EvGather gives them, where a caller knows more of the keys.
+
+keys: any shape; any value is a legal key.
+initial_rows: with_initial_rows: as many elements as `rows`. A key without a row gets this one before it is read; of a key
+  that stands twice the first. Not for a table with a filter.
+counts: with_counts: as many elements as `keys`, how often each came; the update of the same step counts it so often.
+rows: keys.shape + [dim].
+dim: floats of one row of the variable.
+)doc");
+
 }  // namespace ev::defs

@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "ops/bridge/batch.h"
+#include "ops/bridge/feature_attrs.h"
 #include "ops/bridge/storage_attrs.h"
 #include "ops/bridge/variable_resource.h"
 
@@ -44,6 +45,7 @@ class InitializeOp final : public tensorflow::OpKernel {
     OP_REQUIRES_OK(ctx, ctx->GetAttr("variable_name", &options_.name));
     OP_REQUIRES_OK(ctx, ctx->GetAttr("record_frequency", &options_.record_frequency));
     OP_REQUIRES_OK(ctx, ctx->GetAttr("record_version", &options_.record_version));
+    bridge::ReadFeatureAttrs(ctx, &options_);
   }
 
   void Compute(OpKernelContext* ctx) override {

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -39,7 +40,7 @@ absl::Status Remove(OpKernelContext* ctx) {
 
 enum class Meta { kFrequency, kVersion };
 
-// Reads one number a key; a key without a row gives `missing`.
+// Reads one number a key; a key of which nothing is known gives `missing`.
 absl::Status ReadMeta(OpKernelContext* ctx, Meta which, int64_t missing) {
   bridge::Variable variable;
   TF_RETURN_IF_ERROR(bridge::GetVariable(ctx, kHandleInput, &variable));
@@ -57,13 +58,10 @@ absl::Status ReadMeta(OpKernelContext* ctx, Meta which, int64_t missing) {
   const size_t n = key_span.get().size();
   const Span<int64_t> numbers = bridge::AsSpan<int64_t>(output);
   const std::unique_ptr<bool[]> found(new bool[n]());
+  std::fill(numbers.begin(), numbers.end(), missing);
   EmbeddingVariable::RowBatch rows;
   (frequency ? rows.frequencies : rows.versions) = numbers;
-  TF_RETURN_IF_ERROR(bridge::ToTf(variable->ReadRows(key_span.get(), rows, Span<bool>(found.get(), n))));
-  for (size_t i = 0; i < n; ++i) {
-    if (!found[i]) numbers[i] = missing;
-  }
-  return absl::OkStatus();
+  return bridge::ToTf(variable->ReadRows(key_span.get(), rows, Span<bool>(found.get(), n)));
 }
 
 absl::Status Frequency(OpKernelContext* ctx) { return ReadMeta(ctx, Meta::kFrequency, 0); }
@@ -94,6 +92,8 @@ absl::Status Metrics(OpKernelContext* ctx) {
       {"clean_demotions", m.clean_demotions},
       {"cold_reads", m.cold_reads},
       {"late_reads", m.late_reads},
+      {"filtered_keys", m.filtered_keys},
+      {"filter_bytes", m.filter_bytes},
   };
   const int64_t count = std::size(entries);
   Tensor *names = nullptr, *values = nullptr;

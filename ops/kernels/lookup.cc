@@ -37,7 +37,50 @@ class GatherOp final : public tensorflow::OpKernel {
   int64_t dim_ = 0;
 };
 
+class GatherWithOp final : public tensorflow::OpKernel {
+ public:
+  explicit GatherWithOp(OpKernelConstruction* ctx) : OpKernel(ctx) {
+    OP_REQUIRES_OK(ctx, ctx->GetAttr("dim", &dim_));
+    OP_REQUIRES_OK(ctx, ctx->GetAttr("with_initial_rows", &with_initial_rows_));
+    OP_REQUIRES_OK(ctx, ctx->GetAttr("with_counts", &with_counts_));
+  }
+
+  void Compute(OpKernelContext* ctx) override {
+    bridge::RunGuarded(ctx, [&] { return Gather(ctx); });
+  }
+
+ private:
+  enum Input { kHandle, kKeys, kInitialRows, kCounts };
+
+  absl::Status Gather(OpKernelContext* ctx) const {
+    bridge::Variable variable;
+    TF_RETURN_IF_ERROR(bridge::GetVariable(ctx, kHandle, dim_, &variable));
+    const Tensor& keys = ctx->input(kKeys);
+    const int64_t counts = ctx->input(kCounts).NumElements();
+    if (with_counts_ && counts != keys.NumElements()) {  // the gradient reads them
+      return absl::InvalidArgumentError(
+          absl::StrCat("counts: expected one for each of ", keys.NumElements(), " keys, found ", counts));
+    }
+    tensorflow::TensorShape shape = keys.shape();
+    TF_RETURN_IF_ERROR(shape.AddDimWithStatus(dim_));
+    Tensor* rows = nullptr;
+    TF_RETURN_IF_ERROR(ctx->allocate_output(0, shape, &rows));
+    bridge::PoolExecutor executor(ctx);
+    const bridge::KeySpan key_span(keys);
+    if (with_initial_rows_) {
+      const Span<const float> initial = bridge::AsSpan<float>(ctx->input(kInitialRows));
+      TF_RETURN_IF_ERROR(bridge::ToTf(variable->InsertMissing(key_span.get(), initial)));
+    }
+    return bridge::ToTf(variable->Lookup(key_span.get(), bridge::AsSpan<float>(rows), executor));
+  }
+
+  int64_t dim_ = 0;
+  bool with_initial_rows_ = false;
+  bool with_counts_ = false;
+};
+
 EV_REGISTER_KEYED_KERNEL("EvGather", GatherOp);
+EV_REGISTER_KEYED_KERNEL("EvGatherWith", GatherWithOp);
 
 }  // namespace
 }  // namespace ev::kernels

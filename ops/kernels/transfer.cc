@@ -1,11 +1,14 @@
 #include <algorithm>
-#include <cstring>
+#include <limits>
 #include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "ops/bridge/batch.h"
+#include "ops/bridge/environment.h"
+#include "ops/bridge/feature_attrs.h"
+#include "ops/bridge/restored_rows.h"
 #include "ops/bridge/storage_attrs.h"
 #include "ops/bridge/variable_resource.h"
 
@@ -38,7 +41,20 @@ class ExportOp final : public tensorflow::OpKernel {
 
  private:
   enum Input { kHandle };
-  enum Output { kKeys, kValues, kSlots, kSlotNames, kSlotDims, kSlotInitials, kFrequencies, kVersions, kDefaultRows };
+  enum Output {
+    kKeys,
+    kValues,
+    kSlots,
+    kSlotNames,
+    kSlotDims,
+    kSlotInitials,
+    kFrequencies,
+    kVersions,
+    kDefaultRows,
+    kFilteredKeys,
+    kFilteredFrequencies,
+    kFilteredVersions
+  };
 
   // The rows of a moment, in tensors that have one entry a key.
   struct Rows {
@@ -51,6 +67,8 @@ class ExportOp final : public tensorflow::OpKernel {
     if (absl::IsFailedPrecondition(status) && empty_if_uninitialized_) return ExportNothing(ctx);
     TF_RETURN_IF_ERROR(status);
 
+    // Before the rows: a key that is admitted meanwhile is then a row as well, and import takes it for one.
+    TF_RETURN_IF_ERROR(ExportFiltered(ctx, *variable));
     // An optimizer that brings a slot between slots() and ReadRows() makes the rows wider: then all is read again.
     std::vector<SlotSpec> slots;
     Rows rows;
@@ -71,6 +89,24 @@ class ExportOp final : public tensorflow::OpKernel {
     TF_RETURN_IF_ERROR(ctx->allocate_output(
         kDefaultRows, TensorShape({static_cast<int64_t>(default_rows.size()) / dim_, dim_}), &output));
     std::copy(default_rows.begin(), default_rows.end(), output->flat<float>().data());
+    return absl::OkStatus();
+  }
+
+  static absl::Status ExportFiltered(OpKernelContext* ctx, const EmbeddingVariable& variable) {
+    bool wanted = true;
+    TF_RETURN_IF_ERROR(bridge::ReadSwitch("TF_EV_SAVE_FILTERED_FEATURES", true, &wanted));
+    const std::vector<FilteredKey> filtered = wanted ? variable.FilteredKeys() : std::vector<FilteredKey>();
+    const TensorShape shape({static_cast<int64_t>(filtered.size())});
+    Tensor *keys = nullptr, *frequencies = nullptr, *versions = nullptr;
+    TF_RETURN_IF_ERROR(ctx->allocate_output(kFilteredKeys, shape, &keys));
+    TF_RETURN_IF_ERROR(ctx->allocate_output(kFilteredFrequencies, shape, &frequencies));
+    TF_RETURN_IF_ERROR(ctx->allocate_output(kFilteredVersions, shape, &versions));
+    for (size_t i = 0; i < filtered.size(); ++i) {
+      const auto at = static_cast<int64_t>(i);
+      keys->flat<int64_t>()(at) = filtered[i].key;
+      frequencies->flat<int64_t>()(at) = filtered[i].frequency;
+      versions->flat<int64_t>()(at) = int64_t{filtered[i].version_plus1} - 1;
+    }
     return absl::OkStatus();
   }
 
@@ -143,7 +179,7 @@ class ExportOp final : public tensorflow::OpKernel {
 
   absl::Status ExportNothing(OpKernelContext* ctx) const {
     Tensor* unused = nullptr;
-    for (int output : {kKeys, kFrequencies, kVersions}) {
+    for (int output : {kKeys, kFrequencies, kVersions, kFilteredKeys, kFilteredFrequencies, kFilteredVersions}) {
       TF_RETURN_IF_ERROR(ctx->allocate_output(output, TensorShape({0}), &unused));
     }
     for (int output : {kValues, kDefaultRows}) {
@@ -164,6 +200,7 @@ class ImportOp final : public tensorflow::OpKernel {
     OP_REQUIRES_OK(ctx, ctx->GetAttr("variable_name", &options_.name));
     OP_REQUIRES_OK(ctx, ctx->GetAttr("record_frequency", &options_.record_frequency));
     OP_REQUIRES_OK(ctx, ctx->GetAttr("record_version", &options_.record_version));
+    bridge::ReadFeatureAttrs(ctx, &options_);
   }
 
   void Compute(OpKernelContext* ctx) override {
@@ -181,7 +218,10 @@ class ImportOp final : public tensorflow::OpKernel {
     kSlotInitials,
     kFrequencies,
     kVersions,
-    kDefaultRows
+    kDefaultRows,
+    kFilteredKeys,
+    kFilteredFrequencies,
+    kFilteredVersions
   };
 
   // Builds the whole table aside and puts it in place last: an error leaves what was there.
@@ -190,8 +230,12 @@ class ImportOp final : public tensorflow::OpKernel {
     TF_RETURN_IF_ERROR(bridge::GetHandle(ctx, kHandle, &handle));
     VariableOptions options = options_;
     if (options.name.empty()) options.name = handle.name();
-    std::vector<SlotSpec> slots;
-    const absl::Status checked = CheckInputs(ctx, &slots);
+    bool any_dim = false, reset_versions = false;
+    TF_RETURN_IF_ERROR(bridge::ReadSwitch("TF_EV_RESTORE_CUSTOM_DIM", false, &any_dim));
+    TF_RETURN_IF_ERROR(bridge::ReadSwitch("TF_EV_RESET_VERSION", false, &reset_versions));
+    bridge::RestoredRows rows;
+    absl::Status checked = CheckInputs(ctx, any_dim, &rows);
+    if (checked.ok() && rows.values.dim_size(1) != options.dim) checked = ChangeDim(ctx, handle, &rows);
     if (!checked.ok()) {
       return absl::InvalidArgumentError(
           absl::StrCat("EmbeddingVariable '", options.name, "' cannot take this content: ", checked.message()));
@@ -199,8 +243,9 @@ class ImportOp final : public tensorflow::OpKernel {
     TF_RETURN_IF_ERROR(storage_.Make(&options.storage));
     std::unique_ptr<EmbeddingVariable> created;
     TF_RETURN_IF_ERROR(
-        bridge::ToTf(EmbeddingVariable::Create(options, bridge::AsSpan<float>(ctx->input(kDefaultRows)), &created)));
-    TF_RETURN_IF_ERROR(WriteRows(ctx, slots, created.get()));
+        bridge::ToTf(EmbeddingVariable::Create(options, bridge::AsSpan<float>(rows.default_rows), &created)));
+    TF_RETURN_IF_ERROR(WriteRows(ctx, rows, reset_versions, created.get()));
+    TF_RETURN_IF_ERROR(WriteFiltered(ctx, reset_versions, created.get()));
 
     const bridge::Variable variable = std::move(created);
     tensorflow::core::RefCountPtr<bridge::VariableResource> resource;
@@ -213,33 +258,56 @@ class ImportOp final : public tensorflow::OpKernel {
     return absl::OkStatus();
   }
 
-  absl::Status CheckInputs(OpKernelContext* ctx, std::vector<SlotSpec>* slots) const {
+  // Brings rows of another dim to this one's, with what the variable that is there reads for the columns that lack.
+  absl::Status ChangeDim(OpKernelContext* ctx, const ResourceHandle& handle, bridge::RestoredRows* rows) const {
+    tensorflow::core::RefCountPtr<bridge::VariableResource> resource;
+    bridge::Variable variable;
+    if (tensorflow::LookupResource(ctx, handle, &resource).ok()) variable = resource->variable();
+    const bool known = variable != nullptr && variable->dim() == options_.dim;
+    return bridge::ChangeDim(options_.dim, known ? variable->default_rows() : Span<const float>(), rows);
+  }
+
+  absl::Status CheckInputs(OpKernelContext* ctx, bool any_dim, bridge::RestoredRows* restored) const {
     TF_RETURN_IF_ERROR(bridge::CheckVector(ctx->input(kKeys), "keys", -1));
     const int64_t n = ctx->input(kKeys).dim_size(0);
     const Tensor& default_rows = ctx->input(kDefaultRows);
     TF_RETURN_IF_ERROR(bridge::CheckMatrix(default_rows, "default rows", -1, -1));
     TF_RETURN_IF_ERROR(bridge::CheckMatrix(ctx->input(kValues), "values", n, -1));
+    const int64_t dim = any_dim ? std::max<int64_t>(default_rows.dim_size(1), 1) : options_.dim;
     for (const Tensor* rows : {&default_rows, &ctx->input(kValues)}) {
-      if (rows->dim_size(1) != options_.dim) {
-        return absl::InvalidArgumentError(
-            absl::StrCat("embedding dim: expected ", options_.dim, ", found ", rows->dim_size(1)));
+      if (rows->dim_size(1) != dim) {
+        return absl::InvalidArgumentError(absl::StrCat("embedding dim: expected ", dim, ", found ", rows->dim_size(1)));
       }
     }
-    TF_RETURN_IF_ERROR(ReadSlotLayout(ctx, slots));
+    *restored = {ctx->input(kKeys), ctx->input(kValues), ctx->input(kSlots), default_rows, {}};
+    TF_RETURN_IF_ERROR(ReadSlotLayout(ctx, dim, &restored->slot_specs));
     const Tensor& slot_rows = ctx->input(kSlots);
     TF_RETURN_IF_ERROR(bridge::CheckMatrix(slot_rows, "slots", -1, -1));
     if (slot_rows.NumElements() != 0 || (n != 0 && slot_rows.dim_size(0) != 0)) {
-      TF_RETURN_IF_ERROR(bridge::CheckMatrix(slot_rows, "slots", n, SlotFloats(*slots)));
+      TF_RETURN_IF_ERROR(bridge::CheckMatrix(slot_rows, "slots", n, SlotFloats(restored->slot_specs)));
     }
     for (const auto& [input, what] : {std::pair(kFrequencies, "frequencies"), std::pair(kVersions, "versions")}) {
       const Tensor& numbers = ctx->input(input);
       TF_RETURN_IF_ERROR(bridge::CheckVector(numbers, what, -1));
       if (numbers.dim_size(0) != 0) TF_RETURN_IF_ERROR(bridge::CheckVector(numbers, what, n));
     }
+    TF_RETURN_IF_ERROR(bridge::CheckVector(ctx->input(kFilteredKeys), "filtered keys", -1));
+    const int64_t filtered = ctx->input(kFilteredKeys).dim_size(0);
+    TF_RETURN_IF_ERROR(bridge::CheckVector(ctx->input(kFilteredFrequencies), "filtered frequencies", filtered));
+    TF_RETURN_IF_ERROR(bridge::CheckVector(ctx->input(kFilteredVersions), "filtered versions", filtered));
+    for (int64_t i = 0; i < filtered; ++i) {
+      const int64_t frequency = ctx->input(kFilteredFrequencies).flat<int64_t>()(i);
+      const int64_t version = ctx->input(kFilteredVersions).flat<int64_t>()(i);
+      if (frequency < 1 || version < -1 || version >= std::numeric_limits<uint32_t>::max()) {
+        return absl::InvalidArgumentError(
+            absl::StrCat("filtered keys: expected frequencies of at least 1 and versions of at least -1, found ",
+                         frequency, " and ", version));
+      }
+    }
     return absl::OkStatus();
   }
 
-  absl::Status ReadSlotLayout(OpKernelContext* ctx, std::vector<SlotSpec>* slots) const {
+  static absl::Status ReadSlotLayout(OpKernelContext* ctx, int64_t dim, std::vector<SlotSpec>* slots) {
     TF_RETURN_IF_ERROR(bridge::CheckVector(ctx->input(kSlotNames), "slot names", -1));
     const int64_t count = ctx->input(kSlotNames).dim_size(0);
     TF_RETURN_IF_ERROR(bridge::CheckVector(ctx->input(kSlotDims), "slot dims", count));
@@ -249,23 +317,39 @@ class ImportOp final : public tensorflow::OpKernel {
       slot.name = std::string(ctx->input(kSlotNames).flat<tstring>()(i));
       slot.dim = ctx->input(kSlotDims).flat<int64_t>()(i);
       slot.initial = ctx->input(kSlotInitials).flat<float>()(i);
-      if (slot.dim < 1 || slot.dim > options_.dim) {
+      if (slot.dim < 1 || slot.dim > dim) {
         return absl::InvalidArgumentError(
-            absl::StrCat("slot '", slot.name, "': dim: expected 1 to ", options_.dim, ", found ", slot.dim));
+            absl::StrCat("slot '", slot.name, "': dim: expected 1 to ", dim, ", found ", slot.dim));
       }
       slots->push_back(std::move(slot));
     }
     return absl::OkStatus();
   }
 
-  static absl::Status WriteRows(OpKernelContext* ctx, const std::vector<SlotSpec>& slots, EmbeddingVariable* variable) {
+  static absl::Status WriteFiltered(OpKernelContext* ctx, bool reset_versions, EmbeddingVariable* variable) {
+    const Span<const Key> keys = bridge::AsSpan<int64_t>(ctx->input(kFilteredKeys));
+    const Span<const int64_t> frequencies = bridge::AsSpan<int64_t>(ctx->input(kFilteredFrequencies));
+    const Span<const int64_t> versions = bridge::AsSpan<int64_t>(ctx->input(kFilteredVersions));
+    constexpr int64_t kMost = std::numeric_limits<uint32_t>::max();
+    std::vector<FilteredKey> filtered(keys.size());
+    for (size_t i = 0; i < keys.size(); ++i) {
+      filtered[i] = {keys[i], static_cast<uint32_t>(std::min(frequencies[i], kMost)),
+                     reset_versions ? 1 : static_cast<uint32_t>(versions[i] + 1)};
+    }
+    return bridge::ToTf(variable->WriteFilteredKeys(filtered));
+  }
+
+  static absl::Status WriteRows(OpKernelContext* ctx, const bridge::RestoredRows& restored, bool reset_versions,
+                                EmbeddingVariable* variable) {
     EmbeddingVariable::ConstRowBatch rows;
-    rows.values = bridge::AsSpan<float>(ctx->input(kValues));
-    rows.slots = bridge::AsSpan<float>(ctx->input(kSlots));
+    rows.values = bridge::AsSpan<float>(restored.values);
+    rows.slots = bridge::AsSpan<float>(restored.slots);
     rows.frequencies = bridge::AsSpan<int64_t>(ctx->input(kFrequencies));
     rows.versions = bridge::AsSpan<int64_t>(ctx->input(kVersions));
     const Span<const Key> keys = bridge::AsSpan<int64_t>(ctx->input(kKeys));
-    TF_RETURN_IF_ERROR(bridge::ToTf(variable->WriteRows(keys, slots, rows)));
+    const std::vector<int64_t> zeros(reset_versions ? keys.size() : 0, 0);
+    if (reset_versions) rows.versions = zeros;
+    TF_RETURN_IF_ERROR(bridge::ToTf(variable->WriteRows(keys, restored.slot_specs, rows)));
     if (variable->size() == static_cast<int64_t>(keys.size())) return absl::OkStatus();
     return absl::InvalidArgumentError(absl::StrCat("EmbeddingVariable '", variable->options().name,
                                                    "': keys: expected distinct keys, found ", keys.size(), " of which ",

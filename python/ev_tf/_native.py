@@ -51,7 +51,7 @@ def _load():
   library = tf.load_op_library(_LIBRARY)
   for name in _READ_ONLY_OPS:
     auto_control_deps_utils.register_read_only_resource_op(name)
-  for name in (*_READ_ONLY_OPS[1:], "EvFlushEvictions", "EvPrefetch"):
+  for name in (*_READ_ONLY_OPS[1:], "EvFlushEvictions", "EvPrefetch", "EvShrink"):
     ops.NotDifferentiable(name)
   return library
 

@@ -44,15 +44,16 @@ def get_embedding_variable(name, embedding_dim, key_dtype=tf.int64, value_dtype=
     validate_shape: bool. Has no effect: a table has no first dimension that could be wrong.
     custom_getter: as for get_variable.
     constraint: None.
-    steps_to_live: None; DeepRec's older spelling of GlobalStepEvict.
-    init_data_source: None; DeepRec's older spelling of CheckpointOption.
+    steps_to_live: int or None; DeepRec's older spelling of evict_option=GlobalStepEvict(steps_to_live), which warns.
+    init_data_source: None; DeepRec's older spelling of CheckpointOption(init_data_source=...), which is not here.
     ev_option: EmbeddingVariableOption.
 
   Returns:
     EmbeddingVariable; or PartitionedEmbeddingVariable, if a partitioner made more than one part.
 
   Raises:
-    ValueError: embedding_dim is out of range, a type is not supported, or the name belongs to another variable.
+    ValueError: embedding_dim is out of range, a type is not supported, the name belongs to another variable, or options
+      contradict one another.
     TypeError: the initializer is not callable, or an argument is of a wrong type.
     NotImplementedError: an option whose feature this version does not have; the message names it.
     tf.errors.InvalidArgumentError: in eager mode; storage_path cannot be written, or an environment variable of the
@@ -71,14 +72,15 @@ def get_embedding_variable(name, embedding_dim, key_dtype=tf.int64, value_dtype=
   """
   del validate_shape
   _check_types(embedding_dim, key_dtype, value_dtype, ev_option)
-  _check_unsupported(regularizer, caching_device, constraint, steps_to_live, init_data_source)
+  _check_unsupported(regularizer, caching_device, constraint)
+  ev_option = option_lib.with_older_spellings(ev_option, steps_to_live, init_data_source)
   option_lib.check_available(ev_option)
   patches.apply()
   scope = variable_scope.get_variable_scope()
   initializer = _choose_initializer(initializer, ev_option.init_option, scope)
   spec = table.TableSpec(name, int(embedding_dim), ev_option.init_option.default_value_dim, dtypes.as_dtype(key_dtype),
                          option_lib.records_frequency(ev_option), option_lib.records_version(ev_option),
-                         table.storage_attrs(ev_option.storage_option))
+                         table.storage_attrs(ev_option.storage_option), table.feature_attrs(ev_option))
   draw = _DefaultRows(initializer, spec)
   arguments = dict(initializer=draw, regularizer=regularizer, trainable=trainable, collections=collections,
                    custom_getter=custom_getter)
@@ -211,7 +213,7 @@ def _check_types(embedding_dim, key_dtype, value_dtype, ev_option):
     raise TypeError(f"ev_option: expected an EmbeddingVariableOption, got {ev_option!r}.")
 
 
-def _check_unsupported(regularizer, caching_device, constraint, steps_to_live, init_data_source):
+def _check_unsupported(regularizer, caching_device, constraint):
   scope = variable_scope.get_variable_scope()
   regularizer = scope.regularizer if regularizer is None else regularizer
   if regularizer is not None and regularizer is not tf.compat.v1.no_regularizer:
@@ -221,9 +223,3 @@ def _check_unsupported(regularizer, caching_device, constraint, steps_to_live, i
     raise NotImplementedError("constraint: a table has no dense value to constrain.")
   if caching_device is not None:
     raise NotImplementedError("caching_device: a table has no dense value to cache; leave it None.")
-  if steps_to_live is not None:
-    raise NotImplementedError("steps_to_live (GlobalStepEvict) is not in this version of ev_tf: leave it None, and drop rows "
-                              "with EmbeddingVariable.remove(ids).")
-  if init_data_source is not None:
-    raise NotImplementedError("init_data_source (CheckpointOption) is not in this version of ev_tf: leave it None, and "
-                              "restore with tf.compat.v1.train.Saver.")

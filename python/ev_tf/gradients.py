@@ -1,7 +1,7 @@
 """The gradient of a lookup: the slices that were looked up, never a dense tensor."""
 
 from tensorflow.python.framework import constant_op, dtypes, indexed_slices, ops
-from tensorflow.python.ops import array_ops
+from tensorflow.python.ops import array_ops, math_ops
 
 from ev_tf import patches
 
@@ -15,7 +15,24 @@ def _gather_gradient(op, grad):
   """IndexedSlices on the handle: values [n, dim] float32, indices [n], keys not summed; the update sums them."""
   patches.apply()  # whatever optimizer comes next has been imported by now
   keys = array_ops.reshape(op.inputs[1], [-1])
-  dim = op.get_attr("dim")
-  values = array_ops.reshape(grad, [-1, dim])
-  dense_shape = constant_op.constant([NO_DENSE_ROWS, dim], dtypes.int32)
-  return [indexed_slices.IndexedSlices(values, keys, dense_shape), None]
+  values = array_ops.reshape(grad, [-1, op.get_attr("dim")])
+  return [_slices(values, keys), None]
+
+
+@ops.RegisterGradient("EvGatherWith")
+def _gather_with_gradient(op, grad):
+  """As of EvGather; a key that counts n times stands n times, with zeros but for the first."""
+  patches.apply()
+  keys = array_ops.reshape(op.inputs[1], [-1])
+  values = array_ops.reshape(grad, [-1, op.get_attr("dim")])
+  if op.get_attr("with_counts"):
+    counts = array_ops.reshape(op.inputs[3], [-1])
+    repeated = array_ops.repeat(keys, math_ops.maximum(counts - 1, 0))
+    keys = array_ops.concat([keys, repeated], 0)
+    values = array_ops.concat([values, array_ops.zeros([array_ops.size(repeated), op.get_attr("dim")])], 0)
+  return [_slices(values, keys), None, None, None]
+
+
+def _slices(values, keys):
+  dense_shape = constant_op.constant([NO_DENSE_ROWS, int(values.shape[1])], dtypes.int32)
+  return indexed_slices.IndexedSlices(values, keys, dense_shape)

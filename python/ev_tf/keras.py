@@ -96,7 +96,7 @@ class Embedding(keras.layers.Layer):
     return {**super().get_config(), "output_dim": self.output_dim, "initializer": initializer, "key_dtype": self.key_dtype}
 
   def save_own_variables(self, store):
-    content = table.export_content(self.embedding_variable._table_spec, self.embedding_variable.handle)
+    content = table.content_to_save(self.embedding_variable._table_spec, self.embedding_variable.handle)
     for (name, (_, dtype)), tensor in zip(table.CONTENT.items(), content):
       values = tensor.numpy()
       store[name] = _as_bytes(values) if dtype == tf.string else values

@@ -11,6 +11,7 @@ import dataclasses
 import enum
 import os
 from typing import Any, Optional, Sequence, Union
+import warnings
 
 GIB = 1 << 30
 _TIERS = 4  # storage_size has one entry a tier
@@ -165,8 +166,8 @@ class InitializerOption:
   Args:
     initializer: callable like tf.compat.v1.truncated_normal_initializer(), or None for the variable's own `initializer`.
     default_value_dim: int >= 1, rows of that matrix, default 4096.
-    default_value_no_permission: float, what an id reads that a filter has not admitted, default 0.0. Filters are not in
-      this version, so only the default is accepted by a variable.
+    default_value_no_permission: float, what an id reads in every element that a filter has not admitted, default 0.0. Without
+      a filter there is no such id.
 
   Raises:
     ValueError: default_value_dim < 1, or no int; default_value_no_permission is no number.
@@ -200,13 +201,19 @@ def check_initializer(what, initializer):
 
 @dataclasses.dataclass(frozen=True)
 class GlobalStepEvict:
-  """Drops rows that no step has updated for `steps_to_live` steps.
+  """Drops rows that no step has updated for `steps_to_live` steps: those with global_step - version > steps_to_live.
+
+  Rows leave when the variable is saved, and when EmbeddingVariable.shrink is called, from every tier; counts of a filter age
+  with them. Versions are recorded, so optimizers should be given a global_step, or there should be one in the graph: a row
+  that no step has given a version gets the step of the first look.
 
   Args:
     steps_to_live: int >= 1, or None to drop none.
 
   Raises:
     ValueError: steps_to_live < 1.
+
+  Source: DeepRec's GlobalStepEvict, which reaches rows in DRAM only, and only when it saves.
 
   Example:
     >>> GlobalStepEvict(steps_to_live=100_000).steps_to_live
@@ -222,13 +229,18 @@ class GlobalStepEvict:
 
 @dataclasses.dataclass(frozen=True)
 class L2WeightEvict:
-  """Drops rows whose L2 norm is below a threshold.
+  """Drops rows of which half the sum of squares is below a threshold.
+
+  Rows leave when the variable is saved, and when EmbeddingVariable.shrink is called, from every tier.
 
   Args:
-    l2_weight_threshold: float; a negative one, like the default -1.0, drops none.
+    l2_weight_threshold: float, compared with sum(row ** 2) / 2, which is tf.nn.l2_loss(row). One that is not above 0, like
+      the default -1.0, drops none.
 
   Raises:
     ValueError: not a number.
+
+  Source: DeepRec's L2WeightEvict, which reaches rows in DRAM only, and only when it saves.
 
   Example:
     >>> L2WeightEvict(0.01).l2_weight_threshold
@@ -245,11 +257,17 @@ class L2WeightEvict:
 class CounterFilter:
   """Gives an id a row once it has come `filter_freq` times, by an exact count.
 
+  Updates count, lookups do not; an id that stands three times in a batch has come three times. The update that reaches
+  filter_freq makes the row, from its initial values, and trains it, and the count becomes its frequency. Until then the id
+  reads InitializerOption.default_value_no_permission, and its gradients are dropped. A count takes 21 to 31 bytes, and no row.
+
   Args:
-    filter_freq: int, 0 to 65535; 0 admits every id at once.
+    filter_freq: int, 0 to 65535; 0 is no filter.
 
   Raises:
     ValueError: out of range.
+
+  Source: DeepRec's CounterFilter, which does not go with storage below DRAM.
 
   Example:
     >>> CounterFilter(filter_freq=3).filter_freq
@@ -266,14 +284,24 @@ class CounterFilter:
 class CBFFilter:
   """Gives an id a row once it has come `filter_freq` times, by a counting Bloom filter.
 
+  As CounterFilter, but counts share a fixed number of counters, so some ids are admitted too early, none too late. The
+  filter keeps no ids: it cannot forget one, so an id whose row was dropped or removed is admitted by its next update, with a
+  new row; and a checkpoint does not hold its counts. With a GlobalStepEvict what was counted is forgotten all together, one
+  to two times steps_to_live after it was counted, and the filter takes twice the memory.
+
   Args:
-    filter_freq: int >= 0; 0 admits every id at once.
-    max_element_size: int, ids the filter is laid out for; given together with false_positive_probability.
-    false_positive_probability: float in (0, 1), or -1.0 for none.
-    counter_type: dtype of a counter: tf.uint8, uint16, uint32 or uint64; None means uint64.
+    filter_freq: int >= 0 that a counter can reach; 0 is no filter.
+    max_element_size: int, ids the filter is laid out for; given together with false_positive_probability. Without both,
+      counts are exact, as CounterFilter's are.
+    false_positive_probability: float in (0, 1), or -1.0 for none. The share of ids that are counted too high when
+      max_element_size ids have come. The filter has about 1.44 log2(1 / probability) counters an id.
+    counter_type: dtype of a counter: tf.uint8, uint16, uint32 or uint64; None means uint64. Counters of uint64 take four
+      bytes, as a frequency has no more.
 
   Raises:
     ValueError: out of range, or only one of size and probability is given.
+
+  Source: DeepRec's CBFFilter, which does not go with storage below DRAM, nor with GlobalStepEvict.
 
   Example:
     >>> CBFFilter(filter_freq=2, max_element_size=1 << 20, false_positive_probability=0.01).filter_freq
@@ -298,17 +326,35 @@ class CBFFilter:
     if self.counter_type is not None and getattr(self.counter_type, "name", self.counter_type) not in (
         "uint8", "uint16", "uint32", "uint64"):
       raise ValueError(f"CBFFilter.counter_type: expected uint8, uint16, uint32 or uint64, got {self.counter_type!r}.")
+    most = (1 << 8 * min(self.counter_bytes, 4)) - 1 if self.max_element_size > 0 else (1 << 16) - 1
+    if self.filter_freq > most:
+      kind = f"counters of {self.counter_bytes} bytes" if self.max_element_size > 0 else "exact counts"
+      raise ValueError(f"CBFFilter.filter_freq: expected at most {most}, which is what {kind} can reach, got "
+                       f"{self.filter_freq}.")
+
+  @property
+  def counter_bytes(self):
+    """int, bytes of counter_type."""
+    return int(getattr(self.counter_type, "name", self.counter_type or "uint64")[4:]) // 8
 
 
 @dataclasses.dataclass(frozen=True)
 class CheckpointOption:
   """Where a variable takes its first content from.
 
+  Initializing the variable reads the checkpoint: rows, slots, initial rows, and what a filter has counted. It must have been
+  written by ev_tf, with as many parts of the variable.
+
   Args:
-    ckpt_to_load_from: str or None, a checkpoint's prefix.
+    ckpt_to_load_from: str or None, a checkpoint's prefix, as tf.compat.v1.train.Saver.save gives it.
     tensor_name_in_ckpt: str or None, the variable's name in it; None means the same name.
-    always_load_from_specific_ckpt: bool, load from it also when training resumes from another.
-    init_data_source: str or None.
+    always_load_from_specific_ckpt: bool, load from it also when a tf.compat.v1.train.Saver restores another.
+    init_data_source: None. DeepRec's name of a data source of its platform; a variable refuses it.
+
+  Raises:
+    ValueError: one of the others without ckpt_to_load_from.
+
+  Source: DeepRec's CheckpointOption.
 
   Example:
     >>> CheckpointOption(ckpt_to_load_from="/data/model.ckpt-100").always_load_from_specific_ckpt
@@ -319,6 +365,11 @@ class CheckpointOption:
   tensor_name_in_ckpt: Optional[str] = None
   always_load_from_specific_ckpt: bool = False
   init_data_source: Optional[str] = None
+
+  def __post_init__(self):
+    if self.ckpt_to_load_from is None and (self.tensor_name_in_ckpt is not None or self.always_load_from_specific_ckpt):
+      raise ValueError("CheckpointOption.ckpt_to_load_from: expected a checkpoint's prefix beside tensor_name_in_ckpt and "
+                       "always_load_from_specific_ckpt, got None.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -334,12 +385,13 @@ class EmbeddingVariableOption:
     filter_option: CounterFilter, CBFFilter or None.
     storage_option: StorageOption.
     init_option: InitializerOption.
-    record_frequency: bool or None, keep how often updates named each id. None asks the environment's TF_RECORD_FREQ
-      ("1" means yes). Costs 8 bytes a row, for frequency and version together.
-    record_version: bool or None, keep the global step of each row's last update. None asks TF_RECORD_VERSION.
+    record_frequency: bool or None, keep how often updates named each id. None means yes with a filter, and else asks the
+      environment's TF_RECORD_FREQ ("1" means yes). Costs 8 bytes a row, for frequency and version together.
+    record_version: bool or None, keep the global step of each row's last update. None means yes with a GlobalStepEvict, and
+      else asks TF_RECORD_VERSION.
 
   Raises:
-    ValueError: an option of the wrong class.
+    ValueError: an option of the wrong class; a GlobalStepEvict with record_version=False.
 
   Source: DeepRec's EmbeddingVariableOption; the two record_* are ours.
 
@@ -373,20 +425,57 @@ class EmbeddingVariableOption:
       if not isinstance(value, kinds) and (required or value is not None):
         expected = " or ".join(kind.__name__ for kind in kinds) + ("" if required else " or None")
         raise ValueError(f"EmbeddingVariableOption.{name}: expected {expected}, got {value!r}.")
+    if self.record_version is False and _ages(self):
+      raise ValueError("EmbeddingVariableOption.record_version: expected True or None beside a GlobalStepEvict, which needs "
+                       "versions, got False.")
 
 
-def _recorded(choice, environment_name):
-  return choice if choice is not None else os.environ.get(environment_name, "0") == "1"
+def _recorded(choice, needed, environment_name):
+  if choice is not None:
+    return choice
+  value = os.environ.get(environment_name, "0")
+  if value not in ("0", "1"):
+    raise ValueError(f"{environment_name}: expected 0 or 1 in the environment, got {value!r}.")
+  return needed or value == "1"
 
 
 def records_frequency(option):
   """Whether a variable with this EmbeddingVariableOption keeps frequencies."""
-  return _recorded(option.record_frequency, "TF_RECORD_FREQ")
+  filters = option.filter_option is not None and option.filter_option.filter_freq > 0
+  return _recorded(option.record_frequency, filters, "TF_RECORD_FREQ")
 
 
 def records_version(option):
   """Whether a variable with this EmbeddingVariableOption keeps versions."""
-  return _recorded(option.record_version, "TF_RECORD_VERSION")
+  return _recorded(option.record_version, _ages(option), "TF_RECORD_VERSION")
+
+
+def _ages(option):
+  return isinstance(option.evict_option, GlobalStepEvict) and option.evict_option.steps_to_live is not None
+
+
+def with_older_spellings(option, steps_to_live, init_data_source):
+  """The EmbeddingVariableOption that DeepRec's older arguments of get_embedding_variable mean.
+
+  Args:
+    option: EmbeddingVariableOption.
+    steps_to_live: int or None, for GlobalStepEvict(steps_to_live).
+    init_data_source: str or None, for CheckpointOption(init_data_source=...).
+
+  Raises:
+    ValueError: the option says something else.
+  """
+  if steps_to_live is not None:
+    warnings.warn("steps_to_live is DeepRec's older spelling: use ev_option=EmbeddingVariableOption(evict_option="
+                  "GlobalStepEvict(steps_to_live)).", DeprecationWarning, stacklevel=3)
+    evict = GlobalStepEvict(steps_to_live)
+    if option.evict_option not in (None, evict):
+      raise ValueError(f"steps_to_live={steps_to_live}: expected no other eviction, got {option.evict_option!r}.")
+    option = dataclasses.replace(option, evict_option=evict)
+  if init_data_source is not None:
+    ckpt = option.ckpt or CheckpointOption()
+    option = dataclasses.replace(option, ckpt=dataclasses.replace(ckpt, init_data_source=init_data_source))
+  return option
 
 
 def _why_unavailable(storage_type):
@@ -409,18 +498,7 @@ def check_available(option):
     raise NotImplementedError(_why_unavailable(storage.effective_type))
   if storage.layout is not None:
     raise NotImplementedError(f"StorageOption(layout={storage.layout!r}) is not in ev_tf: leave it None.")
-  if isinstance(option.evict_option, GlobalStepEvict) and option.evict_option.steps_to_live is not None:
-    raise NotImplementedError("GlobalStepEvict is not in this version of ev_tf: leave evict_option None, and drop rows "
-                              "with EmbeddingVariable.remove(ids).")
-  if isinstance(option.evict_option, L2WeightEvict) and option.evict_option.l2_weight_threshold >= 0:
-    raise NotImplementedError("L2WeightEvict is not in this version of ev_tf: leave evict_option None, and drop rows with "
-                              "EmbeddingVariable.remove(ids).")
-  if option.filter_option is not None and option.filter_option.filter_freq > 1:
-    raise NotImplementedError(f"{type(option.filter_option).__name__} is not in this version of ev_tf: leave filter_option "
-                              "None, and every id gets a row with its first update.")
-  if option.ckpt is not None and option.ckpt != CheckpointOption():
-    raise NotImplementedError("CheckpointOption is not in this version of ev_tf: leave ckpt None, and restore with "
-                              "tf.compat.v1.train.Saver.")
-  if option.init_option.default_value_no_permission != 0.0:
-    raise NotImplementedError("InitializerOption(default_value_no_permission=...) needs a filter, and filters are not in "
-                              "this version of ev_tf: leave it 0.0.")
+  if option.ckpt is not None and option.ckpt.init_data_source is not None:
+    raise NotImplementedError(f"init_data_source={option.ckpt.init_data_source!r} names a data source of the platform that "
+                              "DeepRec runs on, which is not in ev_tf: leave it None, and load a checkpoint with "
+                              "CheckpointOption(ckpt_to_load_from=...).")

@@ -116,14 +116,29 @@ class PartitionedEmbeddingVariable(variable_lib.CheckpointNode, variable_lib.NoD
     """The EmbeddingVariableOption of the parts."""
     return self._parts[0].option
 
+  @property
+  def storage_type(self):
+    """See EmbeddingVariable.storage_type."""
+    return self._parts[0].storage_type
+
+  @property
+  def steps_to_live(self):
+    """See EmbeddingVariable.steps_to_live."""
+    return self._parts[0].steps_to_live
+
   def is_initialized(self, name=None):
     """Scalar bool tensor: whether the tables of all parts exist."""
     return math_ops.reduce_all(ops.convert_to_tensor([part.is_initialized() for part in self._parts]), name=name)
 
-  def sparse_read(self, indices, name=None):
+  def sparse_read(self, indices, name=None, ev_init_value=None, counts=None):
     """The rows of ids, float32, indices.shape + [dim]; see EmbeddingVariable.sparse_read."""
     with ops.name_scope(name or "PartitionedGather"), ops.colocate_with(None, ignore_existing=True):
-      return self._per_part(indices, lambda part, ids: part.sparse_read(ids), [self.dim])
+      beside = {}
+      if ev_init_value is not None:
+        beside["ev_init_value"] = array_ops.reshape(ev_init_value, [-1, self.dim])
+      if counts is not None:
+        beside["counts"] = array_ops.reshape(counts, [-1])
+      return self._per_part(indices, lambda part, ids, **given: part.sparse_read(ids, **given), [self.dim], beside)
 
   def get_frequency(self, ids, name=None):
     """See EmbeddingVariable.get_frequency."""
@@ -135,17 +150,22 @@ class PartitionedEmbeddingVariable(variable_lib.CheckpointNode, variable_lib.NoD
     with ops.name_scope(name or "PartitionedVersion"):
       return self._per_part(ids, lambda part, keys: part.get_version(keys), [])
 
-  def _per_part(self, indices, read, inner_shape):
-    """Splits ids over the parts, calls read(part, ids of the part), and puts the answers in the ids' order."""
+  def _per_part(self, indices, read, inner_shape, beside=None):
+    """Splits ids over the parts, calls read(part, ids of the part), and puts the answers in the ids' order.
+
+    `beside` are tensors by name that have one entry an id; each part gets its entries as arguments of that name.
+    """
     ids = self._parts[0]._keys(indices)  # pylint: disable=protected-access
     flat = array_ops.reshape(ids, [-1])
     homes = route(flat, len(self._parts))
     ids_of_part = data_flow_ops.dynamic_partition(flat, homes, len(self._parts))
     places_of_part = data_flow_ops.dynamic_partition(math_ops.range(array_ops.size(flat)), homes, len(self._parts))
+    beside_of_part = {name: data_flow_ops.dynamic_partition(entries, homes, len(self._parts))
+                      for name, entries in (beside or {}).items()}
     answers = []
-    for part, part_ids in zip(self._parts, ids_of_part):
+    for i, (part, part_ids) in enumerate(zip(self._parts, ids_of_part)):
       with ops.colocate_with(part.handle, ignore_existing=True):
-        answers.append(read(part, part_ids))
+        answers.append(read(part, part_ids, **{name: entries[i] for name, entries in beside_of_part.items()}))
     joined = data_flow_ops.parallel_dynamic_stitch(places_of_part, answers)
     result = array_ops.reshape(joined, array_ops.concat([array_ops.shape(ids), inner_shape], 0))
     result.set_shape(ids.shape.concatenate(inner_shape))
@@ -171,6 +191,10 @@ class PartitionedEmbeddingVariable(variable_lib.CheckpointNode, variable_lib.NoD
   def remove(self, ids, name=None):
     """Drops the rows of ids in whatever part; gives how many were dropped."""
     return math_ops.add_n([part.remove(ids) for part in self._parts], name=name)
+
+  def shrink(self, global_step=None, name=None):
+    """See EmbeddingVariable.shrink; gives how many rows were dropped in all parts."""
+    return math_ops.add_n([part.shrink(global_step) for part in self._parts], name=name)
 
   def metrics(self):
     """The sums of the parts' metrics; row_bytes is that of one row, amplifications are of all, latencies the longest."""

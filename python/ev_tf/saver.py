@@ -10,9 +10,10 @@ from ev_tf import table
 class V1Saveable(saveable_object.SaveableObject):
   """The SaveableObject half of an EmbeddingVariable: a stock Saver takes the variable as it is.
 
-  A variable `v` is saved as the tensors v-keys, v-values, v-slots, v-freqs, v-versions, v-default_rows and the layout of
-  the slots, v-slot_names, v-slot_dims, v-slot_initials. The default rows are saved too: after a restore, an id that was
-  never trained reads what it read before.
+  A variable `v` is saved as the tensors v-keys, v-values, v-slots, v-freqs, v-versions, v-default_rows, the layout of
+  the slots, v-slot_names, v-slot_dims, v-slot_initials, and what a filter has counted and not admitted, v-keys_filtered,
+  v-freqs_filtered, v-versions_filtered. The default rows are saved too: after a restore, an id that was never trained reads
+  what it read before. Rows that the eviction option gives up leave the variable first.
   """
 
   optional_restore = False
@@ -29,15 +30,18 @@ class V1Saveable(saveable_object.SaveableObject):
   def restore(self, restored_tensors, restored_shapes):
     del restored_shapes
     with ops.device(self.device):
+      source = self._option.ckpt
+      if source is not None and source.always_load_from_specific_ckpt:
+        restored_tensors = table.content_of_checkpoint(source, self._table_spec.name)
       return table.restore_content(self._table_spec, self.handle, restored_tensors)
 
   def _content_to_save(self):
-    """The export of this variable; in a graph one op, whichever Savers ask."""
+    """The content of this variable; in a graph one op, whichever Savers ask."""
     if context.executing_eagerly():
-      return table.export_content(self._table_spec, self.handle)
+      return table.content_to_save(self._table_spec, self.handle)
     graph, content = getattr(self, "_cached_export", (None, None))
     if graph is not ops.get_default_graph():
       with ops.device(self.device), ops.control_dependencies(None):
-        content = table.export_content(self._table_spec, self.handle)
+        content = table.content_to_save(self._table_spec, self.handle)
       self._cached_export = (ops.get_default_graph(), content)
     return content

@@ -34,7 +34,7 @@ not recorded."""
 # The names of EmbeddingVariable.metrics(), in the order of the op.
 METRICS = ("rows", "row_bytes", "row_pool_bytes", "index_bytes", "meta_bytes", "lookup_keys", "lookup_misses",
            "update_keys", "update_rows", "inserts", "removes", "hot_rows", "hot_capacity", "lower_rows", "lower_bytes",
-           "promotions", "demotions", "clean_demotions", "cold_reads", "late_reads")
+           "promotions", "demotions", "clean_demotions", "cold_reads", "late_reads", "filtered_keys", "filter_bytes")
 # Those of one tier, "tier<number>/<name>", in the order of the op; the last six are no counts.
 TIER_METRICS = ("rows", "capacity", "copies", "bytes", "index_bytes", "hits", "misses", "promotions", "demotions",
                 "clean_demotions", "reads", "late_reads", "writes", "device_reads", "written_bytes", "compaction_bytes",
@@ -185,7 +185,7 @@ class EmbeddingVariable(CheckpointNode, NoDenseValue, resource_variable_ops.Reso
         full_name = ops.name_from_scope_name(scope)
         spec = spec._replace(name=full_name)
         make = self._make_in_graph if in_graph else self._make_eagerly
-        parts = make(spec, scope, draw_default_rows)
+        parts = make(spec, scope, draw_default_rows, option)
       resource_variable_ops.BaseResourceVariable.__init__(
           self, trainable=trainable, shape=tensor_shape.TensorShape([spec.default_value_dim, spec.dim]),
           dtype=dtypes.float32, name=full_name, handle_name=full_name, in_graph_mode=in_graph,
@@ -196,7 +196,14 @@ class EmbeddingVariable(CheckpointNode, NoDenseValue, resource_variable_ops.Reso
     if in_graph:
       self._add_to_collections(collections)
 
-  def _make_in_graph(self, spec, scope, draw_default_rows):
+  @staticmethod
+  def _make_content(spec, handle, default_rows, option):
+    """Op that brings the table into being: empty, or with what a checkpoint holds."""
+    if option.ckpt is None or option.ckpt.ckpt_to_load_from is None:
+      return table.initialize(spec, handle, default_rows)
+    return table.restore_content(spec, handle, table.content_of_checkpoint(option.ckpt, spec.name))
+
+  def _make_in_graph(self, spec, scope, draw_default_rows, option):
     """Handle, initializer and the nodes that a VariableDef names, as arguments of BaseResourceVariable."""
     self._shared_name_value = spec.name
     handle = table.make_handle(spec, spec.name, name=scope)
@@ -204,18 +211,18 @@ class EmbeddingVariable(CheckpointNode, NoDenseValue, resource_variable_ops.Reso
     with ops.name_scope("Initializer"), ops.device(handle.device), ops.colocate_with(None, ignore_existing=True):
       default_rows = draw_default_rows()
     with ops.device(handle.device), ops.colocate_with(None, ignore_existing=True):
-      initializer = table.initialize(spec, handle, default_rows)
+      initializer = self._make_content(spec, handle, default_rows, option)
       is_initialized = raw_ops.ev_is_initialized(handle, name="IsInitialized")
       with ops.name_scope("Read"):  # never run: import_meta_graph finds the handle through it
         read = gen_resource_variable_ops.read_variable_op(handle, dtypes.float32)
     return dict(handle=handle, unique_id=spec.name, initial_value=default_rows, initializer_op=initializer,
                 is_initialized_op=is_initialized, graph_element=read)
 
-  def _make_eagerly(self, spec, scope, draw_default_rows):
+  def _make_eagerly(self, spec, scope, draw_default_rows, option):
     del scope
     self._shared_name_value = f"{spec.name}_{ops.uid()}"
     self._table = table.EmbeddingTable(spec, self._shared_name_value, draw_default_rows())
-    self._table._initialize()  # pylint: disable=protected-access
+    self._make_content(spec, self._table.resource_handle, self._table.default_rows, option)
     return dict(handle=self._table.resource_handle, unique_id=self._shared_name_value)
 
   def _set_up(self, spec, option):
@@ -271,23 +278,37 @@ class EmbeddingVariable(CheckpointNode, NoDenseValue, resource_variable_ops.Reso
     """Scalar bool tensor: whether the table exists."""
     return raw_ops.ev_is_initialized(self.handle, name=name)
 
-  def sparse_read(self, indices, name=None):
+  def sparse_read(self, indices, name=None, ev_init_value=None, counts=None):
     """The rows of ids; what tf.nn.embedding_lookup and tf.gather call.
 
     Args:
       indices: int64 or int32 tensor of any shape, or what converts to one. Every value is a legal id.
       name: str or None.
+      ev_init_value: float32, indices.shape + [dim], or None. An id without a row gets this one, now and not with its first
+        update; no gradient flows into it. For variables without a filter.
+      counts: int64 or int32, shape of indices, or None. How often each id came, where they were made unique before: what
+        frequencies and filters count when the step updates the ids, instead of once.
 
     Returns:
       float32, indices.shape + [dim].
 
     Raises:
       TypeError: indices are no integers, or int64 for a variable of int32 keys.
+      NotImplementedError: ev_init_value for a variable with a filter.
       tf.errors.FailedPreconditionError: the variable is not initialized.
     """
     keys = self._keys(indices)
     resource_variable_ops.variable_accessed(self)
-    return raw_ops.ev_gather(self.handle, keys, dim=self.dim, name=name)
+    if ev_init_value is None and counts is None:
+      return raw_ops.ev_gather(self.handle, keys, dim=self.dim, name=name)
+    if ev_init_value is not None and self._table_spec.features.filter_freq > 0:
+      raise NotImplementedError(f"EmbeddingVariable {self.name!r}: ev_init_value makes rows, and whether an id has one its "
+                                "filter says: leave one of them out.")
+    initial_rows = [] if ev_init_value is None else ev_init_value
+    return raw_ops.ev_gather_with(
+        self.handle, keys, ops.convert_to_tensor(initial_rows, dtypes.float32),
+        math_ops.cast(ops.convert_to_tensor([] if counts is None else counts), dtypes.int64), dim=self.dim,
+        with_initial_rows=ev_init_value is not None, with_counts=counts is not None, name=name)
 
   def __repr__(self):
     return f"<EmbeddingVariable {self.name!r} dim={self.dim} key_dtype={self.key_dtype.name}>"
@@ -309,8 +330,19 @@ class EmbeddingVariable(CheckpointNode, NoDenseValue, resource_variable_ops.Reso
     """The EmbeddingVariableOption that it was made with."""
     return self._option
 
+  @property
+  def storage_type(self):
+    """StorageType of its rows; DRAM where the option says DEFAULT or nothing."""
+    return self._option.storage_option.effective_type
+
+  @property
+  def steps_to_live(self):
+    """int of its GlobalStepEvict, None without one."""
+    evict = self._option.evict_option
+    return evict.steps_to_live if isinstance(evict, option_lib.GlobalStepEvict) else None
+
   def size(self, name=None):
-    """Scalar int64 tensor: how many ids have a row."""
+    """Scalar int64 tensor: how many ids have a row; those that a filter has not admitted are none."""
     return raw_ops.ev_size(self.handle, name=name)
 
   def get_dynamic_shape(self, name=None):
@@ -343,7 +375,10 @@ class EmbeddingVariable(CheckpointNode, NoDenseValue, resource_variable_ops.Reso
     return (math_ops.cast(content.keys, self.key_dtype), content.slots[:, start:start + content.slot_dims[index]])
 
   def get_frequency(self, ids, name=None):
-    """How often updates named each id, duplicates counted; 0 for an id without a row.
+    """How often updates named each id, duplicates counted; 0 for an id that none did.
+
+    With a filter, of ids without a row too: what is counted goes into the row that an id gets. A CBFFilter's counts may be
+    too high, never too low.
 
     Args:
       ids: int64 or int32, any shape.
@@ -359,7 +394,9 @@ class EmbeddingVariable(CheckpointNode, NoDenseValue, resource_variable_ops.Reso
     return raw_ops.ev_frequency(self.handle, self._keys(ids), name=name)
 
   def get_version(self, ids, name=None):
-    """The global step of each id's last update; -1 for an id without a row, or that no step has updated.
+    """The global step of each id's last update; -1 for an id that no step has updated, or that has no row.
+
+    With a CounterFilter, of ids without a row too.
 
     Args:
       ids: int64 or int32, any shape.
@@ -391,6 +428,37 @@ class EmbeddingVariable(CheckpointNode, NoDenseValue, resource_variable_ops.Reso
     """
     return raw_ops.ev_remove(self.handle, self._keys(ids), name=name)
 
+  def shrink(self, global_step=None, name=None):
+    """Drops the rows that the variable's GlobalStepEvict or L2WeightEvict gives up, from every tier.
+
+    Saving does it first, so a program that saves needs no call. A dropped id begins again as if it had never come. With a
+    GlobalStepEvict, ids that a filter has counted and not admitted age like rows.
+
+    Args:
+      global_step: int or scalar integer tensor, the step that ages count to. None asks tf.compat.v1.train.get_global_step(),
+        and where there is none takes the largest step that an update has brought.
+      name: str or None.
+
+    Returns:
+      Scalar int64: how many rows were dropped.
+
+    Raises:
+      ValueError: the variable has no eviction option.
+
+    Example:
+      >>> option = ev_tf.EmbeddingVariableOption(evict_option=ev_tf.L2WeightEvict(0.5))
+      >>> table = get_embedding_variable("doc/light", 4, initializer=tf.compat.v1.ones_initializer(), ev_option=option)
+      >>> with tf.GradientTape() as tape:
+      ...   loss = tf.reduce_sum(tf.nn.embedding_lookup(table, tf.constant([3, 3, -8], tf.int64)))
+      >>> _ = tf.compat.v1.train.GradientDescentOptimizer(0.45).apply_gradients([(tape.gradient(loss, table), table)])
+      >>> int(table.shrink()), table.export().keys.numpy().tolist()
+      (1, [-8])
+    """
+    if self._table_spec.features.steps_to_live <= 0 and self._table_spec.features.l2_weight_threshold <= 0:
+      raise ValueError(f"EmbeddingVariable {self.name!r} drops no rows: create it with ev_option=EmbeddingVariableOption("
+                       "evict_option=GlobalStepEvict(steps) or L2WeightEvict(threshold)).")
+    return table.shrink(self.handle, global_step, name=name)
+
   def metrics(self):
     """dict of names to numbers: of the variable, and of each tier by itself. docs/tuning.md says how to read them.
 
@@ -398,7 +466,8 @@ class EmbeddingVariable(CheckpointNode, NoDenseValue, resource_variable_ops.Reso
     lower_rows and lower_bytes are below, copies of rows further up counted; promotions came up, demotions went down,
     clean_demotions of these without a write, as their copy below was still good; cold_reads were read from below,
     late_reads of these one by one. "tier0/rows", "tier1/write_amplification", ... are those of TIER_METRICS for each tier,
-    0 being DRAM.
+    0 being DRAM. filtered_keys are ids that a CounterFilter counts and that have no row, filter_bytes what a filter's
+    counts take.
 
     Returns:
       int in eager mode, scalar int64 tensors in a graph; amplifications and latencies, in microseconds, are float and

@@ -34,13 +34,15 @@ def gather(handle, keys, dim=DIM):
   return raw_ops.ev_gather(handle, tf.constant(keys, tf.int64), dim=dim).numpy()
 
 
-CONTENT_DTYPES = [tf.int64, tf.float32, tf.float32, tf.string, tf.int64, tf.float32, tf.int64, tf.int64, tf.float32]
+CONTENT_DTYPES = [tf.int64, tf.float32, tf.float32, tf.string, tf.int64, tf.float32, tf.int64, tf.int64, tf.float32,
+                  tf.int64, tf.int64, tf.int64]
 
 
 def content(**changes):
   """Inputs of EvImport: keys 5 and -5, one slot, no frequencies or versions."""
   tensors = dict(keys=[5, -5], values=np.full([2, DIM], 2.0), slots=np.full([2, DIM], 0.5), slot_names=["s"],
-                 slot_dims=[DIM], slot_initials=[0.1], frequencies=[], versions=[], default_rows=np.ones([4, DIM]))
+                 slot_dims=[DIM], slot_initials=[0.1], frequencies=[], versions=[], default_rows=np.ones([4, DIM]),
+                 filtered_keys=[], filtered_frequencies=[], filtered_versions=[])
   tensors.update(changes)
   return [tf.constant(value, dtype) for value, dtype in zip(tensors.values(), CONTENT_DTYPES)]
 
@@ -192,6 +194,10 @@ def test_export_gives_what_import_took():
     (dict(frequencies=[1]), r"frequencies: expected shape \[2\], found \[1\]"),
     (dict(versions=[1, 2, 3]), r"versions: expected shape \[2\], found \[3\]"),
     (dict(default_rows=np.ones([0, DIM])), "default_rows"),
+    (dict(filtered_keys=[7]), r"filtered frequencies: expected shape \[1\], found \[0\]"),
+    (dict(filtered_keys=[7], filtered_frequencies=[1]), r"filtered versions: expected shape \[1\], found \[0\]"),
+    (dict(filtered_keys=[7], filtered_frequencies=[0], filtered_versions=[1]), "at least 1 .* found 0 and 1"),
+    (dict(filtered_keys=[7], filtered_frequencies=[1], filtered_versions=[-2]), "found 1 and -2"),
 ])
 def test_an_import_that_cannot_be_changes_nothing(changes, message):
   handle = make()
@@ -207,7 +213,8 @@ def test_export_of_an_uninitialized_table():
   with pytest.raises(tf.errors.FailedPreconditionError):
     raw_ops.ev_export(handle, dim=DIM)
   export = raw_ops.ev_export(handle, dim=DIM, empty_if_uninitialized=True)
-  assert [tuple(t.shape) for t in export] == [(0,), (0, DIM), (0, 0), (0,), (0,), (0,), (0,), (0,), (0, DIM)]
+  assert [tuple(t.shape) for t in export] == [(0,), (0, DIM), (0, 0), (0,), (0,), (0,), (0,), (0,), (0, DIM),
+                                               (0,), (0,), (0,)]
 
 
 def test_a_removed_row_starts_again_from_its_default_row():
@@ -236,7 +243,7 @@ def test_shapes_that_are_inferred():
     assert raw_ops.ev_size(handle).shape == raw_ops.ev_is_initialized(handle).shape == []
     export = raw_ops.ev_export(handle, dim=DIM)
     assert [t.shape.as_list() for t in export] == [[None], [None, DIM], [None, None], [None], [None], [None], [None], [None],
-                                                   [None, DIM]]
+                                                   [None, DIM], [None], [None], [None]]
     assert [t.shape.rank for t in raw_ops.ev_metrics(handle)] == [1, 1]
 
 

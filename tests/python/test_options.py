@@ -51,6 +51,12 @@ def test_options_are_frozen_and_padded():
     (lambda: ev_tf.CBFFilter(2, 10), "together"),
     (lambda: ev_tf.CBFFilter(2, 10, 1.5), "below 1"),
     (lambda: ev_tf.CBFFilter(2, counter_type="int8"), "counter_type"),
+    (lambda: ev_tf.CBFFilter(256, 10, 0.1, "uint8"), "filter_freq: expected at most 255, .*counters of 1 bytes can reach, got 256"),
+    (lambda: ev_tf.CBFFilter(1 << 32, 10, 0.1), "filter_freq: expected at most 4294967295"),
+    (lambda: ev_tf.CBFFilter(1 << 16), "filter_freq: expected at most 65535, which is what exact counts"),
+    (lambda: ev_tf.CheckpointOption(tensor_name_in_ckpt="e"), "ckpt_to_load_from"),
+    (lambda: ev_tf.CheckpointOption(always_load_from_specific_ckpt=True), "ckpt_to_load_from"),
+    (lambda: ev_tf.EmbeddingVariableOption(evict_option=ev_tf.GlobalStepEvict(9), record_version=False), "record_version"),
     (lambda: ev_tf.EmbeddingVariableOption(storage_option=None), "expected StorageOption"),
     (lambda: ev_tf.EmbeddingVariableOption(evict_option=3), "expected GlobalStepEvict or L2WeightEvict or None"),
     (lambda: ev_tf.EmbeddingVariableOption(ht_partition_num=0), "expected at least 1"),
@@ -70,12 +76,7 @@ UNAVAILABLE = [
     (dict(storage_option=ev_tf.StorageOption(kind, "/tmp/x")), kind.name)
     for kind in ev_tf.StorageType if kind not in options.AVAILABLE_STORAGE
 ] + [
-    (dict(evict_option=ev_tf.GlobalStepEvict(10)), "GlobalStepEvict"),
-    (dict(evict_option=ev_tf.L2WeightEvict(0.1)), "L2WeightEvict"),
-    (dict(filter_option=ev_tf.CounterFilter(3)), "CounterFilter"),
-    (dict(filter_option=ev_tf.CBFFilter(3)), "CBFFilter"),
-    (dict(ckpt=ev_tf.CheckpointOption("/data/ckpt")), "CheckpointOption"),
-    (dict(init_option=ev_tf.InitializerOption(default_value_no_permission=1.0)), "default_value_no_permission"),
+    (dict(ckpt=ev_tf.CheckpointOption(init_data_source="odps://table")), "init_data_source='odps://table'"),
     (dict(storage_option=ev_tf.StorageOption(layout="compact")), "layout"),
 ]
 
@@ -114,3 +115,27 @@ def test_recording_follows_the_option_and_then_the_environment(monkeypatch):
   assert options.records_version(ev_tf.EmbeddingVariableOption())
   assert options.records_frequency(ev_tf.EmbeddingVariableOption())
   assert not options.records_version(ev_tf.EmbeddingVariableOption(record_version=False))
+  for nonsense in ("yes", "", "2"):
+    monkeypatch.setenv("TF_RECORD_FREQ", nonsense)
+    with pytest.raises(ValueError, match=f"TF_RECORD_FREQ: expected 0 or 1 in the environment, got '{nonsense}'"):
+      options.records_frequency(ev_tf.EmbeddingVariableOption())
+
+
+def test_filters_record_frequencies_and_ages_need_versions():
+  filtered = ev_tf.EmbeddingVariableOption(filter_option=ev_tf.CBFFilter(2))
+  assert options.records_frequency(filtered) and not options.records_version(filtered)
+  ages = ev_tf.EmbeddingVariableOption(evict_option=ev_tf.GlobalStepEvict(5))
+  assert options.records_version(ages) and not options.records_frequency(ages)
+  for nothing in (dict(filter_option=ev_tf.CounterFilter(0)), dict(evict_option=ev_tf.GlobalStepEvict())):
+    option = ev_tf.EmbeddingVariableOption(**nothing)
+    assert not options.records_frequency(option) and not options.records_version(option)
+
+
+def test_older_spellings():
+  option = ev_tf.EmbeddingVariableOption()
+  with pytest.warns(DeprecationWarning, match="evict_option=GlobalStepEvict"):
+    assert options.with_older_spellings(option, 7, None).evict_option == ev_tf.GlobalStepEvict(7)
+  with pytest.warns(DeprecationWarning), pytest.raises(ValueError, match="expected no other eviction"):
+    options.with_older_spellings(ev_tf.EmbeddingVariableOption(evict_option=ev_tf.L2WeightEvict(1.0)), 7, None)
+  assert options.with_older_spellings(option, None, "x").ckpt.init_data_source == "x"
+  assert options.with_older_spellings(option, None, None) is option

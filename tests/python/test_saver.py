@@ -54,7 +54,8 @@ def test_what_is_in_a_checkpoint(new_graph, tmp_path):
     path = train_and_save(graph, tmp_path)
   tensors = dict(tf.train.list_variables(path))
   assert tensors == {"e-keys": [2], "e-values": [2, 4], "e-slots": [2, 4], "e-slot_names": [1], "e-slot_dims": [1],
-                     "e-slot_initials": [1], "e-freqs": [0], "e-versions": [0], "e-default_rows": [4096, 4]}
+                     "e-slot_initials": [1], "e-freqs": [0], "e-versions": [0], "e-default_rows": [4096, 4],
+                     "e-keys_filtered": [0], "e-freqs_filtered": [0], "e-versions_filtered": [0]}
   assert set(tensors) == {f"e-{suffix}" for suffix, _ in table_lib.CONTENT.values()}
   assert tf.train.load_variable(path, "e-slot_names").tolist() == [b"Adagrad/accumulator"]
   np.testing.assert_allclose(tf.train.load_variable(path, "e-slots"), np.full([2, 4], 1.1))
@@ -105,6 +106,36 @@ def test_another_dim_is_refused_and_nothing_changes(new_graph, tmp_path):
     with pytest.raises(tf.errors.InvalidArgumentError, match="'e' cannot take this content: embedding dim: expected 8, found 4"):
       saver.restore(graph.session, path)
     np.testing.assert_array_equal(graph.run(tf.gather(ev, tf.constant([1], tf.int64))), np.ones([1, 8]))
+
+
+@pytest.mark.parametrize("dim", [2, 6])
+def test_another_dim_by_the_environment(dim, new_graph, tmp_path, monkeypatch):
+  with new_graph() as graph:
+    path = train_and_save(graph, tmp_path, dim=4, initializer=v1.ones_initializer())  # rows of 1 - 0.1 / sqrt(1.1)
+  monkeypatch.setenv("TF_EV_RESTORE_CUSTOM_DIM", "1")
+  with new_graph() as graph:
+    draw = v1.random_uniform_initializer(seed=3)
+    ev, twin = ev_tf.get_embedding_variable("e", dim, initializer=draw), ev_tf.get_embedding_variable("twin", dim, initializer=draw)
+    saver = v1.train.Saver([ev])
+    if dim > 4:
+      with pytest.raises(tf.errors.InvalidArgumentError, match="expected 6, found 4; .* run its initializer before the restore"):
+        saver.restore(graph.session, path)
+    graph.initialize()
+    saver.restore(graph.session, path)
+    ids = tf.constant([1, -2, 9, 4097], tf.int64)  # the last two have no rows
+    rows, own = graph.run([tf.gather(ev, ids), tf.gather(twin, ids)])
+    trained = np.float32(1.0) - np.float32(0.1) / np.sqrt(np.float32(1.1))
+    np.testing.assert_allclose(rows[:2, :4], np.full([2, min(dim, 4)], trained), rtol=1e-6)
+    np.testing.assert_array_equal(rows[2:, :4], np.ones([2, min(dim, 4)]))
+    np.testing.assert_array_equal(rows[:, 4:], own[:, 4:])
+    keys, slots = graph.run(ev.export_slot("Adagrad/accumulator"))
+    np.testing.assert_allclose(slots, np.tile([1.1] * min(dim, 4) + [0.1] * (dim - 4), [2, 1]), rtol=1e-6)
+    assert sorted(keys) == [-2, 1]
+  monkeypatch.setenv("TF_EV_RESTORE_CUSTOM_DIM", "6")
+  with new_graph() as graph:
+    ev_tf.get_embedding_variable("e", 4)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="TF_EV_RESTORE_CUSTOM_DIM: expected 0, 1, true or false, found '6'"):
+      v1.train.Saver().restore(graph.session, path)
 
 
 def test_a_checkpoint_without_the_variable(new_graph, tmp_path):
