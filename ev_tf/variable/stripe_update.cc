@@ -51,7 +51,7 @@ Status StripeUpdate::Run(const UpdateStep& step, Span<const KeyAt> entries, Stor
     if (i + kRowLead < keys.size()) PrefetchFloats(refs_.rows[i + kRowLead], layout.row_floats());
     if (i + kGradLead < keys.size()) PrefetchFloats(first_grad(i + kGradLead), static_cast<size_t>(dim));
     float* row = refs_.rows[i];
-    for (int s = 0; s < step.rule->slots; ++s) slots[s] = row + step.slot_offsets[s];
+    for (int s = 0; s < step.rule->slots.count; ++s) slots[s] = row + step.slot_offsets[s];
     step.rule->update(step.rule->hyper, dim, GradientOf(i, step, dim), row, slots);
     if (refs_.meta.empty()) continue;
     RowMeta* meta = refs_.meta[i];
