@@ -135,8 +135,7 @@ class Variable {
   }
 
   void Clear() {
-    py::gil_scoped_release nogil;
-    variable_->Clear();
+    Call([&] { return variable_->Clear(); });
   }
 
   py::dict Metrics() const {
