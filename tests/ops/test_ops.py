@@ -159,18 +159,22 @@ def test_each_hyperparameter_of_adagrad_decay_is_checked(argument, value, messag
   assert int(raw_ops.ev_size(handle)) == 1
 
 
-def test_the_number_of_slots_follows_the_attributes_of_rms_prop():
-  hyper = [tf.constant(h, tf.float32) for h in (0.1, 0.9, 0.5, 1e-3)]
-  for centered, with_momentum in ((False, True), (True, False), (True, True)):
-    for names in (["a"], ["a", "b"], ["a", "b", "c"]):
-      apply = lambda: raw_ops.ev_apply_rms_prop(
-          make(), *hyper, tf.ones([1, DIM]), tf.constant([1], tf.int64), -1, dim=DIM, slot_names=names,
-          slot_initial_values=[1.0, 0.0, 0.0][:len(names)], centered=centered, with_momentum=with_momentum)
-      if len(names) == 1 + centered + with_momentum:
-        apply()
-      else:
-        with pytest.raises(InvalidArgument, match=f"expected {1 + centered + with_momentum} of each, found {len(names)}"):
-          apply()
+@pytest.mark.parametrize("given", [1, 2, 3])
+@pytest.mark.parametrize("centered, with_momentum", [(False, False), (False, True), (True, False), (True, True)])
+def test_the_number_of_slots_follows_the_attributes_of_rms_prop(centered, with_momentum, given):
+  needed = 1 + centered + with_momentum
+
+  def apply():
+    hyper = [tf.constant(h, tf.float32) for h in (0.1, 0.9, 0.5, 1e-3)]
+    raw_ops.ev_apply_rms_prop(make(), *hyper, tf.ones([1, DIM]), tf.constant([1], tf.int64), -1, dim=DIM,
+                              slot_names=["a", "b", "c"][:given], slot_initial_values=[1.0, 0.0, 0.0][:given],
+                              centered=centered, with_momentum=with_momentum)
+
+  if given == needed:
+    apply()
+  else:
+    with pytest.raises(InvalidArgument, match=f"expected {needed} of each, found {given}"):
+      apply()
 
 
 @pytest.mark.parametrize("names, values, message", [

@@ -296,6 +296,9 @@ def test_the_front_is_not_trained_as_a_whole(new_graph):
 @pytest.mark.parametrize("lr", [float("nan"), float("inf"), -0.1])
 @pytest.mark.parametrize("make", [v1.train.GradientDescentOptimizer, v1.train.AdagradOptimizer, v1.train.AdamOptimizer,
                                   lambda lr: v1.train.MomentumOptimizer(lr, 0.9),
+                                  v1.train.RMSPropOptimizer, train.RowWiseAdagradOptimizer, train.AdamAsyncOptimizer,
+                                  lambda lr: train.AdagradDecayOptimizer(lr, tf.constant(0, tf.int64)),
+                                  lambda lr: train.AdamAsyncOptimizer(lr, apply_sparse_rmsprop=True),
                                   lambda lr: train.AdamWOptimizer(0.1, lr)])
 def test_a_learning_rate_that_is_none_changes_nothing(new_graph, lr, make):
   with new_graph() as graph:
