@@ -7,6 +7,8 @@
 
 namespace ev {
 
+inline constexpr SlotWidths kAdagradSlots = {1, {SlotWidth::kElement}};
+
 UpdateRule Adagrad(float lr, float epsilon);
 
 }  // namespace ev

@@ -9,6 +9,8 @@
 
 namespace ev {
 
+inline constexpr SlotWidths kAdamSlots = {2, {SlotWidth::kElement, SlotWidth::kElement}};
+
 // beta1_power and beta2_power: beta1^t and beta2^t of step t, t from 1.
 UpdateRule Adam(float lr, float beta1, float beta2, float epsilon, float beta1_power, float beta2_power);
 

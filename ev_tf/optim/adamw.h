@@ -4,9 +4,12 @@
 // optimizers do not.  Slots: m, v.
 #pragma once
 
+#include "ev_tf/optim/adam.h"
 #include "ev_tf/optim/optimizer.h"
 
 namespace ev {
+
+inline constexpr SlotWidths kAdamWSlots = kAdamSlots;
 
 UpdateRule AdamW(float lr, float beta1, float beta2, float epsilon, float beta1_power, float beta2_power,
                  float weight_decay);

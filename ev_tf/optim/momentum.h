@@ -8,6 +8,8 @@
 
 namespace ev {
 
+inline constexpr SlotWidths kMomentumSlots = {1, {SlotWidth::kElement}};
+
 UpdateRule Momentum(float lr, float momentum, bool nesterov);
 
 }  // namespace ev

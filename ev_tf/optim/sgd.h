@@ -5,6 +5,8 @@
 
 namespace ev {
 
+inline constexpr SlotWidths kSgdSlots = {};
+
 UpdateRule Sgd(float lr);
 
 }  // namespace ev

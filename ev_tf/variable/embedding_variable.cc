@@ -177,13 +177,14 @@ Status EmbeddingVariable::Impl::Apply(const UpdateRule& rule, Span<const SlotSpe
                                       Span<const float> grads, int64_t global_step, Executor& executor) {
   const auto dim = static_cast<size_t>(options_.dim);
   if (grads.size() != keys.size() * dim) return SizeMismatch(options_.name, "grads", keys.size() * dim, grads.size());
-  if (slots.size() != static_cast<size_t>(rule.slots)) {
-    return SizeMismatch(options_.name, "slots", static_cast<size_t>(rule.slots), slots.size());
+  if (slots.size() != static_cast<size_t>(rule.slots.count)) {
+    return SizeMismatch(options_.name, "slots", static_cast<size_t>(rule.slots.count), slots.size());
   }
-  for (const SlotSpec& slot : slots) {  // a rule writes as many floats to each slot as to the value
-    if (slot.dim == options_.dim) continue;
-    return InvalidArgument(options_.name + ": slot '" + slot.name + "': expected dim " + std::to_string(dim) +
-                           ", found " + std::to_string(slot.dim));
+  for (size_t i = 0; i < slots.size(); ++i) {
+    const int64_t written = rule.slots.dim(static_cast<int>(i), options_.dim);
+    if (slots[i].dim == written) continue;
+    return InvalidArgument(options_.name + ": slot '" + slots[i].name + "': expected dim " + std::to_string(written) +
+                           ", found " + std::to_string(slots[i].dim));
   }
   if (keys.size() > std::numeric_limits<uint32_t>::max()) {
     return InvalidArgument(options_.name + ": keys: expected fewer than 2^32, found " + std::to_string(keys.size()));

@@ -92,7 +92,7 @@ Status StripeUpdate::Run(const UpdateStep& step, Span<const KeyAt> entries, Stor
     float* row = refs_.rows[i];
     if (row == nullptr) continue;  // not admitted
     ++counts->rows;
-    for (int s = 0; s < step.rule->slots; ++s) slots[s] = row + step.slot_offsets[s];
+    for (int s = 0; s < step.rule->slots.count; ++s) slots[s] = row + step.slot_offsets[s];
     step.rule->update(step.rule->hyper, dim, GradientOf(i, step, dim), row, slots);
     if (refs_.meta.empty()) continue;
     RowMeta* meta = refs_.meta[i];

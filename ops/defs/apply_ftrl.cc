@@ -1,39 +1,17 @@
 // FTRL-proximal; the rule stands in ev_tf/optim/ftrl.h.
-#include "ops/defs/shape_functions.h"
+#include "ops/defs/apply.h"
 
 namespace ev::defs {
 
-REGISTER_OP("EvApplyFtrl")
-    .Input("handle: resource")
-    .Input("lr: float")
-    .Input("l1: float")
-    .Input("l2: float")
-    .Input("l2_shrinkage: float")
-    .Input("lr_power: float")
-    .Input("grad: float")
-    .Input("keys: Tkey")
-    .Input("global_step: int64")
-    .Attr("dim: int >= 1")
-    .Attr("slot_names: list(string) >= 2")
-    .Attr("slot_initial_values: list(float) >= 2")
-    .Attr("Tkey: {int32, int64}")
-    .SetIsStateful()
-    .SetShapeFn(Apply)
-    .Doc(R"doc(
-One step of FTRL-proximal. Gradients of equal keys are summed first; missing keys are inserted from their default rows.
-Slots, in order: accumulator, linear. A slot that the variable does not have yet is added to every row.
-
-lr: scalar, finite, > 0.
-l1: scalar, finite, >= 0.
-l2: scalar, finite, >= 0.
-l2_shrinkage: scalar, finite, >= 0.
-lr_power: scalar, finite, <= 0.
-grad: keys.shape + [dim].
-keys: any shape.
-global_step: scalar, becomes the rows' version where versions are recorded; < 0 leaves them.
-dim: floats of one row of the variable.
-slot_names: the variable's names of the slots; another name is another slot, so that two optimizers can share a variable.
-slot_initial_values: what a slot of a new row is filled with.
-)doc");
+[[maybe_unused]] const auto kApplyFtrl = RegisterApply(
+    {"EvApplyFtrl",
+     "FTRL-proximal",
+     {{"lr: float", "scalar, finite, > 0."},
+      {"l1: float", kNonNegativeDoc},
+      {"l2: float", kNonNegativeDoc},
+      {"l2_shrinkage: float", kNonNegativeDoc},
+      {"lr_power: float", "scalar, finite, <= 0."}},
+     {"accumulator", "linear"},
+     {{"group_l1: bool = false", "l1 is a penalty on the norm of each row instead of on each element."}}});
 
 }  // namespace ev::defs

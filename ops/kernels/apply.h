@@ -12,37 +12,53 @@
 
 namespace ev::kernels {
 
+// Which values of a hyperparameter make sense.
+enum class Range {
+  kNonNegative,  // finite, >= 0
+  kPositive,     // finite, > 0
+  kBelowOne,     // [0, 1)
+  kUpToOne,      // [0, 1]
+  kNonPositive,  // finite, <= 0
+};
+
+// Reads the hyperparameters of a step: scalar inputs, one after another from the one behind the handle.  The first that is
+// not a scalar or not in its range makes the status: InvalidArgument that names it and its value.
+class HyperReader {
+ public:
+  explicit HyperReader(tensorflow::OpKernelContext* ctx) : ctx_(ctx) {}
+
+  // `what` is the name in the message.  After an error some legal value.
+  float Float(const char* what, Range range);
+  int64_t Int64(const char* what, int64_t least);
+
+  const absl::Status& status() const { return status_; }
+  // Index of the input behind those that were read.
+  int next() const { return next_; }
+
+ private:
+  tensorflow::OpKernelContext* const ctx_;
+  int next_ = 1;
+  absl::Status status_;
+};
+
 // Inputs: handle, the optimizer's hyperparameters, grad, keys, global_step.
 class ApplyOp : public tensorflow::OpKernel {
  public:
-  // `grad_input` is the index of grad: the number of hyperparameters + 1.
-  ApplyOp(tensorflow::OpKernelConstruction* ctx, int slots, int grad_input);
+  ApplyOp(tensorflow::OpKernelConstruction* ctx, const SlotWidths& slots);
   void Compute(tensorflow::OpKernelContext* ctx) final;
 
  protected:
-  static constexpr int kHandle = 0;
-  static constexpr int kFirstHyper = 1;
-
-  // Reads and checks the hyperparameters of this step.
-  virtual absl::Status MakeRule(tensorflow::OpKernelContext* ctx, UpdateRule* rule) const = 0;
+  // Reads all hyperparameters of this step.
+  virtual UpdateRule MakeRule(HyperReader* read) const = 0;
 
  private:
   absl::Status Apply(tensorflow::OpKernelContext* ctx) const;
 
   int64_t dim_ = 0;
   std::vector<SlotSpec> slots_;
-  const int grad_input_;
 };
 
-// Which values of a hyperparameter make sense.
-enum class Range {
-  kNonNegative,  // finite, >= 0
-  kPositive,     // finite, > 0
-  kBelowOne,     // [0, 1)
-  kNonPositive,  // finite, <= 0
-};
-
-// Reads the scalar input `index`.  InvalidArgument, naming `what` and the value, if it is not in `range`.
-absl::Status ReadHyper(tensorflow::OpKernelContext* ctx, int index, const char* what, Range range, float* value);
+// A boolean attribute; false if it is missing, which fails the construction.
+bool BoolAttr(tensorflow::OpKernelConstruction* ctx, const char* name);
 
 }  // namespace ev::kernels

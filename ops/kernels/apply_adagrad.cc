@@ -7,17 +7,13 @@ namespace {
 
 class ApplyAdagradOp final : public ApplyOp {
  public:
-  explicit ApplyAdagradOp(tensorflow::OpKernelConstruction* ctx) : ApplyOp(ctx, /*slots=*/1, kGrad) {}
+  explicit ApplyAdagradOp(tensorflow::OpKernelConstruction* ctx) : ApplyOp(ctx, kAdagradSlots) {}
 
  private:
-  enum Input { kLr = kFirstHyper, kEpsilon, kGrad };
-
-  absl::Status MakeRule(tensorflow::OpKernelContext* ctx, UpdateRule* rule) const override {
-    float lr = 0.0f, epsilon = 0.0f;
-    TF_RETURN_IF_ERROR(ReadHyper(ctx, kLr, "learning rate", Range::kNonNegative, &lr));
-    TF_RETURN_IF_ERROR(ReadHyper(ctx, kEpsilon, "epsilon", Range::kNonNegative, &epsilon));
-    *rule = Adagrad(lr, epsilon);
-    return absl::OkStatus();
+  UpdateRule MakeRule(HyperReader* read) const override {
+    const float lr = read->Float("learning rate", Range::kNonNegative);
+    const float epsilon = read->Float("epsilon", Range::kNonNegative);
+    return Adagrad(lr, epsilon);
   }
 };
 

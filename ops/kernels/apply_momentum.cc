@@ -7,22 +7,17 @@ namespace {
 
 class ApplyMomentumOp final : public ApplyOp {
  public:
-  explicit ApplyMomentumOp(tensorflow::OpKernelConstruction* ctx) : ApplyOp(ctx, /*slots=*/1, kGrad) {
-    OP_REQUIRES_OK(ctx, ctx->GetAttr("use_nesterov", &use_nesterov_));
-  }
+  explicit ApplyMomentumOp(tensorflow::OpKernelConstruction* ctx)
+      : ApplyOp(ctx, kMomentumSlots), use_nesterov_(BoolAttr(ctx, "use_nesterov")) {}
 
  private:
-  enum Input { kLr = kFirstHyper, kMomentum, kGrad };
-
-  absl::Status MakeRule(tensorflow::OpKernelContext* ctx, UpdateRule* rule) const override {
-    float lr = 0.0f, momentum = 0.0f;
-    TF_RETURN_IF_ERROR(ReadHyper(ctx, kLr, "learning rate", Range::kNonNegative, &lr));
-    TF_RETURN_IF_ERROR(ReadHyper(ctx, kMomentum, "momentum", Range::kNonNegative, &momentum));
-    *rule = Momentum(lr, momentum, use_nesterov_);
-    return absl::OkStatus();
+  UpdateRule MakeRule(HyperReader* read) const override {
+    const float lr = read->Float("learning rate", Range::kNonNegative);
+    const float momentum = read->Float("momentum", Range::kNonNegative);
+    return Momentum(lr, momentum, use_nesterov_);
   }
 
-  bool use_nesterov_ = false;
+  const bool use_nesterov_;
 };
 
 EV_REGISTER_KEYED_KERNEL("EvApplyMomentum", ApplyMomentumOp);

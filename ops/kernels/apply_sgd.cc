@@ -7,16 +7,12 @@ namespace {
 
 class ApplySgdOp final : public ApplyOp {
  public:
-  explicit ApplySgdOp(tensorflow::OpKernelConstruction* ctx) : ApplyOp(ctx, /*slots=*/0, kGrad) {}
+  explicit ApplySgdOp(tensorflow::OpKernelConstruction* ctx) : ApplyOp(ctx, kSgdSlots) {}
 
  private:
-  enum Input { kLr = kFirstHyper, kGrad };
-
-  absl::Status MakeRule(tensorflow::OpKernelContext* ctx, UpdateRule* rule) const override {
-    float lr = 0.0f;
-    TF_RETURN_IF_ERROR(ReadHyper(ctx, kLr, "learning rate", Range::kNonNegative, &lr));
-    *rule = Sgd(lr);
-    return absl::OkStatus();
+  UpdateRule MakeRule(HyperReader* read) const override {
+    const float lr = read->Float("learning rate", Range::kNonNegative);
+    return Sgd(lr);
   }
 };
 

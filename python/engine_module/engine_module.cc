@@ -60,8 +60,8 @@ class Variable {
     const SpanArray<Key> keys = ToKeys(keys_in);
     const SpanArray<float> grads = ToArray<float>("grads", grads_in, RowsShape(keys, variable_->dim()));
     const std::vector<SlotSpec> slots = Resolve(slots_in ? *slots_in : rule.slots);
-    if (static_cast<int>(slots.size()) != rule.rule.slots) {
-      throw py::value_error("slots: " + std::string(rule.rule.name) + " uses " + std::to_string(rule.rule.slots) +
+    if (static_cast<int>(slots.size()) != rule.rule.slots.count) {
+      throw py::value_error("slots: " + std::string(rule.rule.name) + " uses " + std::to_string(rule.rule.slots.count) +
                             ", received " + std::to_string(slots.size()));
     }
     Call([&, in = In(keys), g = In(grads)] {
@@ -135,8 +135,7 @@ class Variable {
   }
 
   void Clear() {
-    py::gil_scoped_release nogil;
-    ThrowIfError(variable_->Clear());
+    Call([&] { return variable_->Clear(); });
   }
 
   py::dict Metrics() const {

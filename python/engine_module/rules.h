@@ -19,7 +19,7 @@ struct StepRule {
 
 std::string ToString(const SlotSpec& slot);
 
-// Adds SlotSpec, UpdateRule and the functions sgd, momentum, adagrad, adam, adamw and ftrl to the module.
+// Adds SlotSpec, UpdateRule and the functions that make rules (sgd, momentum, adagrad, ...) to the module.
 void DefineRules(pybind11::module_& m);
 
 }  // namespace ev::python

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <iterator>
 #include <limits>
 #include <string>
 #include <vector>
@@ -65,39 +66,43 @@ std::vector<NamedKernels> AllKernels() {
 struct Row {
   static constexpr float kGuard = 12345.0f;
 
-  Row(int64_t dim_in, size_t slots_in) : dim(dim_in), grad(Guarded()), value(Guarded()), slots(slots_in, Guarded()) {}
-  std::vector<float> Guarded() const { return std::vector<float>(static_cast<size_t>(dim) + 16, kGuard); }
+  Row(const SlotWidths& widths, int64_t dim) : grad(Guarded(dim)), value(Guarded(dim)) {
+    for (int s = 0; s < widths.count; ++s) slots.push_back(Guarded(widths.dim(s, dim)));
+  }
+  static std::vector<float> Guarded(int64_t n) { return std::vector<float>(static_cast<size_t>(n) + 16, kGuard); }
+  static size_t SizeOf(const std::vector<float>& part) { return part.size() - 16; }
   bool GuardsHold() const {
     const auto holds = [&](const std::vector<float>& part) {
-      return std::all_of(part.begin() + dim, part.end(), [](float f) { return f == kGuard; });
+      return std::all_of(part.end() - 16, part.end(), [](float f) { return f == kGuard; });
     };
     return holds(grad) && holds(value) && std::all_of(slots.begin(), slots.end(), holds);
   }
   void Update(UpdateRowFn update, const Hyper& hyper) {
     float* pointers[kMaxSlots] = {};
     for (size_t s = 0; s < slots.size(); ++s) pointers[s] = slots[s].data();
-    update(hyper, dim, grad.data(), value.data(), pointers);
+    update(hyper, static_cast<int64_t>(SizeOf(value)), grad.data(), value.data(), pointers);
   }
 
-  int64_t dim;
   std::vector<float> grad;
   std::vector<float> value;
   std::vector<std::vector<float>> slots;
 };
 
-// A row in the middle of its training.  Slots that sum squares are not negative.
+// A row in the middle of its training.
 Row RandomRow(const test::RuleCase& rule, int64_t dim, test::Random* random) {
-  Row row(dim, rule.initial.size());
+  Row row(rule.rule.slots, dim);
   for (int64_t i = 0; i < dim; ++i) {
     row.grad[i] = random->OneIn(8) ? 0.0f : random->Float(-2, 2);
     row.value[i] = random->Float(-2, 2);
-    for (size_t s = 0; s < row.slots.size(); ++s) {
-      const bool sums_squares = rule.initial[s] > 0 || (rule.name.find("adam") == 0 && s == 1);
-      row.slots[s][i] = sums_squares ? random->Float(0.01f, 3) : random->Float(-2, 2);
-    }
+  }
+  for (size_t s = 0; s < row.slots.size(); ++s) {
+    const std::vector<float> drawn = random->Floats(Row::SizeOf(row.slots[s]), rule.slots[s].low, rule.slots[s].high);
+    std::copy(drawn.begin(), drawn.end(), row.slots[s].begin());
   }
   return row;
 }
+
+test::Doubles ToDoubles(const std::vector<float>& part) { return {part.begin(), part.end() - 16}; }
 
 // Equal bits; any NaN equals any other, as their payload is the machine's.
 bool SameBits(const std::vector<float>& a, const std::vector<float>& b) {
@@ -106,25 +111,46 @@ bool SameBits(const std::vector<float>& a, const std::vector<float>& b) {
   });
 }
 
+constexpr UpdateRowFn RowKernels::*kRowKernels[] = {&RowKernels::sgd,
+                                                    &RowKernels::momentum,
+                                                    &RowKernels::momentum_nesterov,
+                                                    &RowKernels::adagrad,
+                                                    &RowKernels::adagrad_decay,
+                                                    &RowKernels::row_wise_adagrad,
+                                                    &RowKernels::adam,
+                                                    &RowKernels::adamw,
+                                                    &RowKernels::ftrl,
+                                                    &RowKernels::ftrl_power,
+                                                    &RowKernels::ftrl_group,
+                                                    &RowKernels::ftrl_group_power,
+                                                    &RowKernels::rms_prop,
+                                                    &RowKernels::rms_prop_momentum,
+                                                    &RowKernels::rms_prop_centered,
+                                                    &RowKernels::rms_prop_centered_momentum};
+// `add` is the only kernel that updates no row.
+static_assert(sizeof(RowKernels) == (std::size(kRowKernels) + 1) * sizeof(UpdateRowFn));
+
 // The function of `kernels` that stands where the rule's function stands in the library's.
 UpdateRowFn TwinOf(UpdateRowFn update, const RowKernels& kernels) {
-  const RowKernels& library = Kernels();
-  if (update == library.sgd) return kernels.sgd;
-  if (update == library.momentum) return kernels.momentum;
-  if (update == library.momentum_nesterov) return kernels.momentum_nesterov;
-  if (update == library.adagrad) return kernels.adagrad;
-  if (update == library.adam) return kernels.adam;
-  if (update == library.adamw) return kernels.adamw;
-  if (update == library.ftrl) return kernels.ftrl;
-  if (update == library.ftrl_power) return kernels.ftrl_power;
+  for (const auto kernel : kRowKernels) {
+    if (update == Kernels().*kernel) return kernels.*kernel;
+  }
   return nullptr;
+}
+
+TEST(Rules, EveryKernelIsOneOfThem) {
+  const std::vector<test::RuleCase> rules = test::AllRules();
+  for (const auto kernel : kRowKernels) {
+    EXPECT_TRUE(std::any_of(rules.begin(), rules.end(),
+                            [&](const test::RuleCase& rule) { return rule.rule.update == Kernels().*kernel; }));
+  }
 }
 
 class OptimizerContract : public testing::TestWithParam<test::RuleCase> {};
 
 TEST_P(OptimizerContract, TakesTheSlotsItSays) {
-  EXPECT_EQ(GetParam().rule.slots, static_cast<int>(GetParam().initial.size()));
-  EXPECT_LE(GetParam().rule.slots, kMaxSlots);
+  EXPECT_EQ(GetParam().rule.slots.count, static_cast<int>(GetParam().slots.size()));
+  EXPECT_LE(GetParam().rule.slots.count, kMaxSlots);
   EXPECT_NE(GetParam().rule.name, nullptr);
 }
 
@@ -137,18 +163,18 @@ TEST_P(OptimizerContract, EqualsTheReferenceInDouble) {
     row.Update(rule.rule.update, rule.rule.hyper);
     ASSERT_TRUE(row.GuardsHold()) << "dim " << dim;
     ASSERT_TRUE(SameBits(row.grad, before.grad)) << "a kernel only reads the gradient";
-    for (int64_t i = 0; i < dim; ++i) {
-      double value = before.value[i];
-      double slots[kMaxSlots] = {};
-      for (size_t s = 0; s < row.slots.size(); ++s) slots[s] = before.slots[s][i];
-      rule.step(before.grad[i], &value, slots);
-      // A few roundings of float (6e-8) of terms up to about 20: FTRL subtracts two that are nearly equal.
-      const auto near = [](double want) { return 4e-6 * std::max(1.0, std::abs(want)); };
-      ASSERT_NEAR(row.value[i], value, near(value)) << "dim " << dim << ", element " << i;
-      for (size_t s = 0; s < row.slots.size(); ++s) {
-        ASSERT_NEAR(row.slots[s][i], slots[s], near(slots[s])) << "dim " << dim << ", element " << i << ", slot " << s;
+    test::Doubles value = ToDoubles(before.value);
+    std::vector<test::Doubles> slots;
+    for (const std::vector<float>& slot : before.slots) slots.push_back(ToDoubles(slot));
+    rule.step(ToDoubles(before.grad), &value, &slots);
+    const auto expect_near = [&](const std::vector<float>& got, const test::Doubles& want, const std::string& what) {
+      for (size_t i = 0; i < want.size(); ++i) {
+        // A few roundings of float (6e-8) of terms up to about 20: FTRL subtracts two that are nearly equal.
+        ASSERT_NEAR(got[i], want[i], 4e-6 * std::max(1.0, std::abs(want[i]))) << what << ", dim " << dim << ", " << i;
       }
-    }
+    };
+    expect_near(row.value, value, "value");
+    for (size_t s = 0; s < slots.size(); ++s) expect_near(row.slots[s], slots[s], "slot " + std::to_string(s));
   }
 }
 
@@ -181,12 +207,11 @@ TEST_P(OptimizerContract, EveryInstructionSetGivesTheSameBitsForHardNumbers) {
   const test::RuleCase& rule = GetParam();
   test::Random random(3);
   const auto draw = [&] { return hard[random.Below(std::size(hard))]; };
-  Row start(4096, rule.initial.size());
-  for (int64_t i = 0; i < start.dim; ++i) {
-    start.grad[i] = draw();
-    start.value[i] = draw();
-    for (std::vector<float>& slot : start.slots) slot[i] = draw();
-  }
+  Row start(rule.rule.slots, 4096);
+  const auto fill = [&](std::vector<float>* part) { std::generate(part->begin(), part->end() - 16, draw); };
+  fill(&start.grad);
+  fill(&start.value);
+  for (std::vector<float>& slot : start.slots) fill(&slot);
   std::vector<Row> rows;
   for (const NamedKernels& set : AllKernels()) {
     rows.push_back(start);
@@ -220,13 +245,40 @@ TEST(Add, SumsOnEveryInstructionSet) {
 TEST(Ftrl, ARowWithoutAGradientStaysZero) {
   const test::RuleCase rule = test::FtrlCase("ftrl", 0.0f, 0.0f, 0.0f, -0.5f);
   for (const NamedKernels& set : AllKernels()) {
-    Row row(33, 2);
+    Row row(kFtrlSlots, 33);
     for (auto* part : {&row.grad, &row.value, &row.slots[0], &row.slots[1]}) {
-      std::fill_n(part->begin(), row.dim, 0.0f);
+      std::fill(part->begin(), part->end() - 16, 0.0f);
     }
     row.Update(TwinOf(rule.rule.update, *set.kernels), rule.rule.hyper);
-    for (int64_t i = 0; i < row.dim; ++i) ASSERT_EQ(row.value[i], 0.0f) << set.name << ": 0 / 0 must not come out";
+    for (size_t i = 0; i < 33; ++i) ASSERT_EQ(row.value[i], 0.0f) << set.name << ": 0 / 0 must not come out";
   }
+}
+
+// A row leaves zero as a whole, and returns to it as a whole.
+TEST(Ftrl, GroupL1KeepsOrDropsWholeRows) {
+  const UpdateRule rule = Ftrl(0.5f, 1.0f, 0.0f, 0.0f, -0.5f, /*group_l1=*/true);
+  for (const float size : {0.45f, 0.55f}) {  // four elements: the norm is twice the size
+    Row row(kFtrlSlots, 4);
+    for (auto* part : {&row.value, &row.slots[1]}) std::fill(part->begin(), part->end() - 16, 0.0f);
+    std::fill(row.slots[0].begin(), row.slots[0].end() - 16, 0.1f);
+    for (size_t i = 0; i < 4; ++i) row.grad[i] = i % 2 == 0 ? size : -size;
+    row.Update(rule.update, rule.hyper);
+    for (size_t i = 0; i < 4; ++i) ASSERT_EQ(row.value[i] != 0.0f, size > 0.5f) << "each element alone is below l1";
+  }
+}
+
+// Three periods have ended: the row shrinks in each of three updates, never below where it started, and then no more.
+TEST(AdagradDecay, ARowMakesUpForOnePeriodAnUpdate) {
+  const UpdateRule rule = AdagradDecay(0.1f, 0.5f, /*baseline=*/1.0f, /*periods=*/3);
+  Row row(kAdagradDecaySlots, 1);
+  row.grad[0] = row.value[0] = 0.0f;
+  row.slots[0][0] = 6.0f;
+  row.slots[1][0] = 0.0f;
+  for (const float want : {3.0f, 1.5f, 1.0f, 1.0f}) {
+    row.Update(rule.update, rule.hyper);
+    ASSERT_EQ(row.slots[0][0], want);
+  }
+  EXPECT_EQ(row.slots[1][0], 3.0f);
 }
 
 }  // namespace

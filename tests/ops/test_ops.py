@@ -107,6 +107,9 @@ def test_bad_inputs_of_an_update(arguments, message):
 HYPER = {  # op -> good hyperparameters, and for each what is out of its range
     "ev_apply_momentum": ([0.1, 0.9], 1, [("learning rate", np.nan), ("momentum", -0.1)]),
     "ev_apply_adagrad": ([0.1, 0.0], 1, [("learning rate", -1), ("epsilon", -1)]),
+    "ev_apply_row_wise_adagrad": ([0.1, 0.0], 1, [("learning rate", np.inf), ("epsilon", np.nan)]),
+    "ev_apply_rms_prop": ([0.1, 0.9, 0.5, 1e-3], 1,
+                          [("learning rate", -1), ("decay", 1.5), ("momentum", np.nan), ("epsilon", np.inf)]),
     "ev_apply_adam": ([0.1, 0.9, 0.99, 1e-8, 0.9, 0.99], 2,
                       [("learning rate", np.inf), ("beta1", 1.0), ("beta2", -0.1), ("epsilon", np.nan),
                        ("beta1_power", 1.0), ("beta2_power", 1.0)]),
@@ -137,6 +140,43 @@ def test_each_hyperparameter_is_checked(op, index):
   assert int(raw_ops.ev_size(handle)) == 0
   apply_op(op, handle, good, slots)
   assert int(raw_ops.ev_size(handle)) == 1
+
+
+def adagrad_decay(handle, lr=0.1, decay_rate=0.5, baseline=0.1, step=7, decay_step=2):
+  raw_ops.ev_apply_adagrad_decay(handle, lr, decay_rate, baseline, step, decay_step, tf.ones([1, DIM]),
+                                 tf.constant([1], tf.int64), -1, dim=DIM, slot_names=["a", "p"],
+                                 slot_initial_values=[0.1, 0.0])
+
+
+@pytest.mark.parametrize("argument, value, message", [
+    ("lr", np.nan, "learning rate"), ("decay_rate", 1.0, "accumulator_decay_rate"),
+    ("baseline", 0.0, "initial_accumulator_value"), ("step", -1, "global_step"), ("decay_step", 0, "accumulator_decay_step"),
+    ("decay_step", -3, "accumulator_decay_step"), ("decay_step", [1, 2], "accumulator_decay_step: expected a scalar")])
+def test_each_hyperparameter_of_adagrad_decay_is_checked(argument, value, message):
+  handle = make()
+  with pytest.raises(InvalidArgument, match=message):
+    adagrad_decay(handle, **{argument: value})
+  assert int(raw_ops.ev_size(handle)) == 0
+  adagrad_decay(handle)
+  assert int(raw_ops.ev_size(handle)) == 1
+
+
+@pytest.mark.parametrize("given", [1, 2, 3])
+@pytest.mark.parametrize("centered, with_momentum", [(False, False), (False, True), (True, False), (True, True)])
+def test_the_number_of_slots_follows_the_attributes_of_rms_prop(centered, with_momentum, given):
+  needed = 1 + centered + with_momentum
+
+  def apply():
+    hyper = [tf.constant(h, tf.float32) for h in (0.1, 0.9, 0.5, 1e-3)]
+    raw_ops.ev_apply_rms_prop(make(), *hyper, tf.ones([1, DIM]), tf.constant([1], tf.int64), -1, dim=DIM,
+                              slot_names=["a", "b", "c"][:given], slot_initial_values=[1.0, 0.0, 0.0][:given],
+                              centered=centered, with_momentum=with_momentum)
+
+  if given == needed:
+    apply()
+  else:
+    with pytest.raises(InvalidArgument, match=f"expected {needed} of each, found {given}"):
+      apply()
 
 
 @pytest.mark.parametrize("names, values, message", [

@@ -32,13 +32,25 @@ def optimizers(module):
   }
 
 
+def rms_props(module):
+  """Not among those of `legacy`, whose epsilon stands elsewhere."""
+  return {
+      "rms_prop": lambda **kw: module.RMSprop(0.01, rho=0.8, epsilon=1e-3, **kw),
+      "rms_prop_momentum": lambda **kw: module.RMSprop(0.01, momentum=0.9, epsilon=1e-3, **kw),
+      "rms_prop_centered": lambda **kw: module.RMSprop(0.01, centered=True, epsilon=1e-3, **kw),
+      "rms_prop_centered_momentum": lambda **kw: module.RMSprop(0.01, momentum=0.9, centered=True, epsilon=1e-3, **kw),
+  }
+
+
 CASES = {f"{kind}-{name}": make for kind, module in [("new", keras.optimizers)] + (
     [] if KERAS_3 else [("legacy", tf.keras.optimizers.legacy)]) for name, make in optimizers(module).items()}
+CASES.update({f"new-{name}": make for name, make in rms_props(keras.optimizers).items()})
 CASES["new-adamw"] = lambda **kw: keras.optimizers.AdamW(0.01, weight_decay=0.1, **kw)
 try:
   import tf_keras
 
   CASES.update({f"tf_keras-{name}": make for name, make in optimizers(tf_keras.optimizers).items()})
+  CASES.update({f"tf_keras-{name}": make for name, make in rms_props(tf_keras.optimizers).items()})
   CASES.update({f"tf_keras-legacy-{name}": make for name, make in optimizers(tf_keras.optimizers.legacy).items()})
 except ImportError:
   pass
@@ -81,6 +93,9 @@ def test_equals_keras_on_a_dense_variable(name, as_function, rng):
     ("new-adagrad", "adagrad", dict(lr=0.1, epsilon=1e-7)),
     ("new-adam", "adam", dict(lr=0.01, beta1=0.8, beta2=0.999, epsilon=1e-7)),
     ("new-adamw", "adamw", dict(lr=0.01, beta1=0.9, beta2=0.999, epsilon=1e-7, weight_decay=0.001)),
+    ("new-rms_prop", "rms_prop", dict(lr=0.01, decay=0.8, epsilon=1e-3)),
+    ("new-rms_prop_centered_momentum", "rms_prop",
+     dict(lr=0.01, decay=0.9, momentum=0.9, centered=True, epsilon=1e-3)),
     ("new-ftrl", "ftrl", dict(lr=0.1, l1=0.01, l2=0.02 + 0.1 / 0.2, l2_shrinkage=0.01)),
 ])
 def test_duplicates_are_summed_and_other_rows_stay(name, rule, hyper, rng):
@@ -97,7 +112,7 @@ def test_duplicates_are_summed_and_other_rows_stay(name, rule, hyper, rng):
   for t in range(1, 101):
     ids, grads = IDS[rng.zipf(1.5, 10) % ROWS], rng.normal(size=[10, DIM]).astype(np.float32)
     step(tf.constant(ids), tf.constant(grads))
-    model.train(rule, ids, grads, step=t, **hyper)
+    model.train(rule, ids, grads, {"rms": 0.0} if rule == "rms_prop" else None, step=t, **hyper)
   expected = model.lookup(IDS)
   assert np.abs(tf.gather(ev, IDS).numpy() - expected).max() <= 5e-6 * np.abs(expected).max()
   assert int(ev.size()) == model.size()
@@ -142,7 +157,9 @@ def test_learning_rate_schedules():
 
 
 UNSUPPORTED = [
-    (lambda: keras.optimizers.RMSprop(0.1), "RMSprop cannot train an EmbeddingVariable: use one of"),
+    (lambda: keras.optimizers.Adadelta(0.1), "Adadelta cannot train an EmbeddingVariable: use one of"),
+    (lambda: keras.optimizers.Adamax(0.1), "Adamax cannot train"),
+    (lambda: keras.optimizers.RMSprop(0.1, weight_decay=0.1), "weight_decay .*exclude_from_weight_decay"),
     (lambda: keras.optimizers.Nadam(0.1), "Nadam cannot train"),
     (lambda: keras.optimizers.Adam(0.1, amsgrad=True), "amsgrad=True is not supported"),
     (lambda: keras.optimizers.Adam(0.1, use_ema=True), "use_ema=True is not supported"),
@@ -156,6 +173,14 @@ if "gradient_accumulation_steps" in inspect.signature(keras.optimizers.SGD).para
 def test_what_is_not_supported_is_named(make, message):
   with pytest.raises(NotImplementedError, match=message):
     train_step(make(), make_ev(), tf.constant(IDS), 1.0)
+
+
+def test_the_older_rms_prop_is_named():
+  if KERAS_3 and "tf_keras" not in globals():
+    pytest.skip("there are no older optimizers: Keras 3, and tf_keras is not installed")
+  older = tf_keras.optimizers.legacy if KERAS_3 else tf.keras.optimizers.legacy
+  with pytest.raises(NotImplementedError, match="RMSprop cannot train an EmbeddingVariable"):
+    train_step(older.RMSprop(0.1), make_ev(), tf.constant(IDS), 1.0)
 
 
 @pytest.mark.parametrize("make", [lambda: keras.optimizers.SGD(0.1, weight_decay=0.5),

@@ -11,21 +11,54 @@ v1 = tf.compat.v1
 ROWS, DIM, STEPS = 64, 5, 200
 RTOL = 1e-6
 
-# Those whose sparse step on a dense variable moves the named rows only, as a table's does.
-DENSE_TWINS = {
-    "sgd": lambda: v1.train.GradientDescentOptimizer(0.1),
-    "momentum": lambda: v1.train.MomentumOptimizer(0.05, 0.9),
-    "nesterov": lambda: v1.train.MomentumOptimizer(0.05, 0.9, use_nesterov=True),
-    "adagrad": lambda: v1.train.AdagradOptimizer(0.1),
-    "adagrad_small_start": lambda: v1.train.AdagradOptimizer(0.1, initial_accumulator_value=0.01),
-    "ftrl": lambda: v1.train.FtrlOptimizer(0.1, l1_regularization_strength=0.01, l2_regularization_strength=0.02),
-    "ftrl_shrinkage": lambda: v1.train.FtrlOptimizer(0.1, l2_shrinkage_regularization_strength=0.01, beta=0.1),
-    "ftrl_power": lambda: v1.train.FtrlOptimizer(0.1, learning_rate_power=-0.7, l1_regularization_strength=0.01),
-}
 ADAM = dict(learning_rate=0.01, beta1=0.8, beta2=0.95, epsilon=1e-6)
-LAZY = {
-    "adam": (lambda: v1.train.AdamOptimizer(**ADAM), {}),
-    "adamw": (lambda: train.AdamWOptimizer(weight_decay=0.01, **ADAM), {"weight_decay": 0.01}),
+RMS = dict(learning_rate=0.01, decay=0.8, epsilon=1e-4)
+DECAY = dict(accumulator_decay_step=7, accumulator_decay_rate=0.7)
+
+# Made from the step of the training. Their sparse step on a dense variable moves the named rows only, as a table's does.
+DENSE_TWINS = {
+    "sgd": lambda step: v1.train.GradientDescentOptimizer(0.1),
+    "momentum": lambda step: v1.train.MomentumOptimizer(0.05, 0.9),
+    "nesterov": lambda step: v1.train.MomentumOptimizer(0.05, 0.9, use_nesterov=True),
+    "adagrad": lambda step: v1.train.AdagradOptimizer(0.1),
+    "adagrad_small_start": lambda step: v1.train.AdagradOptimizer(0.1, initial_accumulator_value=0.01),
+    "ftrl": lambda step: v1.train.FtrlOptimizer(0.1, l1_regularization_strength=0.01, l2_regularization_strength=0.02),
+    "ftrl_shrinkage": lambda step: v1.train.FtrlOptimizer(0.1, l2_shrinkage_regularization_strength=0.01, beta=0.1),
+    "ftrl_power": lambda step: v1.train.FtrlOptimizer(0.1, learning_rate_power=-0.7, l1_regularization_strength=0.01),
+    "rms_prop": lambda step: v1.train.RMSPropOptimizer(**RMS),
+    "rms_prop_momentum": lambda step: v1.train.RMSPropOptimizer(momentum=0.5, **RMS),
+    "rms_prop_centered": lambda step: v1.train.RMSPropOptimizer(centered=True, **RMS),
+    "rms_prop_centered_momentum": lambda step: v1.train.RMSPropOptimizer(momentum=0.5, centered=True, **RMS),
+    "adagrad_decay": lambda step: train.AdagradDecayOptimizer(0.1, step, **DECAY),
+    "adagrad_decay_v2": lambda step: train.AdagradDecayOptimizerV2(0.1, step, 0.02, **DECAY),
+    "row_wise_adagrad": lambda step: train.RowWiseAdagradOptimizer(0.1),
+    "adam_async": lambda step: train.AdamAsyncOptimizer(**ADAM),
+    "adam_async_rms_prop": lambda step: train.AdamAsyncOptimizer(0.01, 0.8, 0.95, 1e-4, apply_sparse_rmsprop=True),
+    "ftrl_of_train": lambda step: train.FtrlOptimizer(0.1, l1_regularization_strength=0.01),
+}
+# A part of a table has a clock of its own, which only its own updates move.
+IN_PARTS = [name for name in DENSE_TWINS if name != "adam_async"]
+GROUP = dict(lr=0.1, l1=0.3, l2=0.02, group_l1=True)
+ADAM_HYPER = dict(lr=ADAM["learning_rate"], **{k: ADAM[k] for k in ("beta1", "beta2", "epsilon")})
+RMS_HYPER = dict(lr=0.01, decay=0.8, epsilon=1e-4)
+# Made from the step of the training; then the rule of ev_tf.testing, its hyperparameters and first values of slots.
+NUMPY_TWINS = {
+    "adam": (lambda step: v1.train.AdamOptimizer(**ADAM), "adam", ADAM_HYPER, {}),
+    "adamw": (lambda step: train.AdamWOptimizer(weight_decay=0.01, **ADAM), "adamw",
+              dict(weight_decay=0.01, **ADAM_HYPER), {}),
+    "rms_prop": (DENSE_TWINS["rms_prop"], "rms_prop", RMS_HYPER, {}),
+    "rms_prop_centered_momentum": (DENSE_TWINS["rms_prop_centered_momentum"], "rms_prop",
+                                   dict(momentum=0.5, centered=True, **RMS_HYPER), {}),
+    "adagrad_decay": (DENSE_TWINS["adagrad_decay"], "adagrad_decay",
+                      dict(lr=0.1, decay_step=7, decay_rate=0.7, baseline=0.1), {}),
+    "adagrad_decay_v2": (DENSE_TWINS["adagrad_decay_v2"], "adagrad_decay",
+                         dict(lr=0.1, decay_step=7, decay_rate=0.7, baseline=0.02), {"accumulator": 0.02}),
+    "row_wise_adagrad": (DENSE_TWINS["row_wise_adagrad"], "row_wise_adagrad", dict(lr=0.1, epsilon=1e-8), {}),
+    "adam_async": (DENSE_TWINS["adam_async"], "adam", ADAM_HYPER, {}),
+    "adam_async_rms_prop": (DENSE_TWINS["adam_async_rms_prop"], "rms_prop",
+                            dict(lr=0.01, momentum=0.8, decay=0.95, epsilon=1e-4), {"rms": 0.0}),
+    "ftrl_group": (lambda step: train.FtrlOptimizer(0.1, l1_regularization_strength=0.3, l2_regularization_strength=0.02,
+                                                    group_l1=True), "ftrl", GROUP, {}),
 }
 IDS = np.random.default_rng(5).choice(np.iinfo(np.int64).max, ROWS) * np.where(np.arange(ROWS) % 2, 1, -1)
 
@@ -46,15 +79,15 @@ def assert_close(actual, expected, rtol=RTOL):
   assert np.abs(actual - expected).max() <= rtol * np.abs(expected).max(), np.abs(actual - expected).max()
 
 
-def make_pair(parts=None):
-  """A table, and a dense variable whose row i holds what the table says for IDS[i]."""
-  ev = ev_tf.get_embedding_variable("ev", DIM, initializer=v1.truncated_normal_initializer(seed=4),
+def make_pair(parts=None, storage=None):
+  """A table, and what it says for IDS[i] as row i."""
+  option = ev_tf.EmbeddingVariableOption(**(dict(storage_option=storage) if storage else {}))
+  ev = ev_tf.get_embedding_variable("ev", DIM, initializer=v1.truncated_normal_initializer(seed=4), ev_option=option,
                                     partitioner=v1.fixed_size_partitioner(parts) if parts else None)
   return ev, tf.gather(ev, IDS)
 
 
-@pytest.mark.parametrize("parts", [None, 3])
-@pytest.mark.parametrize("name", DENSE_TWINS)
+@pytest.mark.parametrize("name, parts", [(name, None) for name in DENSE_TWINS] + [(name, 3) for name in IN_PARTS])
 def test_graph_training_equals_a_dense_variable(name, parts, new_graph, rng):
   with new_graph() as graph:
     ev, initial = make_pair(parts)
@@ -63,48 +96,46 @@ def test_graph_training_equals_a_dense_variable(name, parts, new_graph, rng):
     target = v1.placeholder(tf.float32, [DIM])
     ids = tf.constant(IDS)
     step = v1.train.get_or_create_global_step()
-    train_ev = DENSE_TWINS[name]().minimize(
-        model_loss(ev, tf.gather(ids, rows), tf.gather(ids, rows2), target), global_step=step,
-        var_list=list(ev) if parts else [ev])
-    train_dense = DENSE_TWINS[name]().minimize(model_loss(dense, rows, rows2, target), var_list=[dense])
+    loss = model_loss(ev, tf.gather(ids, rows), tf.gather(ids, rows2), target) + model_loss(dense, rows, rows2, target)
+    train_op = DENSE_TWINS[name](step).minimize(loss, global_step=step, var_list=[*(ev if parts else [ev]), dense])
     copy_rows = dense.assign(initial)
     graph.initialize()
     graph.run(copy_rows)
     trained = set()
     for a, b, t in batches(rng):
-      graph.run([train_ev, train_dense], {rows: a, rows2: b, target: t})
+      graph.run(train_op, {rows: a, rows2: b, target: t})
       trained |= set(a) | set(b.ravel())
     assert_close(*graph.run([tf.gather(ev, IDS), dense]))
     assert graph.run(ev.size()) == len(trained)
     assert graph.run(step) == STEPS
 
 
-@pytest.mark.parametrize("as_function", [True, False])
+@pytest.mark.parametrize("mode", ["function", "function, most rows below DRAM", "eager"])
 @pytest.mark.parametrize("name", DENSE_TWINS)
-def test_eager_training_equals_a_dense_variable(name, as_function, rng):
-  ev, initial = make_pair()
-  dense = tf.Variable(initial)
-  optimizer_ev, optimizer_dense = DENSE_TWINS[name](), DENSE_TWINS[name]()
+def test_eager_training_equals_a_dense_variable(name, mode, rng, tmp_path):
+  storage = ev_tf.StorageOption(ev_tf.StorageType.DRAM_SSDHASH, str(tmp_path), [1000]) if "below" in mode else None
+  ev, initial = make_pair(storage=storage)
+  dense, step_of_training = tf.Variable(initial), tf.Variable(0, dtype=tf.int64)
+  optimizer = DENSE_TWINS[name](step_of_training)
   ids = tf.constant(IDS)
 
   def step(a, b, t):
-    with tf.GradientTape(persistent=True) as tape:
-      loss_ev = model_loss(ev, tf.gather(ids, a), tf.gather(ids, b), t)
-      loss_dense = model_loss(dense, a, b, t)
-    optimizer_ev.apply_gradients([(tape.gradient(loss_ev, ev), ev)])
-    optimizer_dense.apply_gradients([(tape.gradient(loss_dense, dense), dense)])
+    with tf.GradientTape() as tape:
+      loss = model_loss(ev, tf.gather(ids, a), tf.gather(ids, b), t) + model_loss(dense, a, b, t)
+    optimizer.apply_gradients(zip(tape.gradient(loss, [ev, dense]), [ev, dense]), global_step=step_of_training)
 
-  step = tf.function(step) if as_function else step
-  for a, b, t in batches(rng, STEPS if as_function else 30):
+  step = tf.function(step) if mode != "eager" else step
+  for a, b, t in batches(rng, STEPS if mode != "eager" else 30):
     step(tf.constant(a, tf.int64), tf.constant(b, tf.int64), tf.constant(t))
   assert_close(tf.gather(ev, IDS).numpy(), dense.numpy())
+  if storage:
+    assert ev.metrics()["hot_capacity"] < ROWS // 2
 
 
 @pytest.mark.parametrize("mode", ["graph", "function"])
-@pytest.mark.parametrize("name", LAZY)
-def test_lazy_adam_equals_numpy(name, mode, new_graph, rng):
-  make_optimizer, extra = LAZY[name]
-  hyper = dict(lr=ADAM["learning_rate"], **{k: ADAM[k] for k in ("beta1", "beta2", "epsilon")}, **extra)
+@pytest.mark.parametrize("name", NUMPY_TWINS)
+def test_training_equals_numpy(name, mode, new_graph, rng):
+  make_optimizer, rule, hyper, initial_values = NUMPY_TWINS[name]
   steps = [(IDS[rng.zipf(1.3, 12) % ROWS], rng.normal(size=[12, DIM]).astype(np.float32)) for _ in range(STEPS)]
 
   def loss_of(ev, ids, grads):
@@ -114,7 +145,8 @@ def test_lazy_adam_equals_numpy(name, mode, new_graph, rng):
     with new_graph() as graph:
       ev, initial = make_pair()
       ids, grads = v1.placeholder(tf.int64, [12]), v1.placeholder(tf.float32, [12, DIM])
-      train_op = make_optimizer().minimize(loss_of(ev, ids, grads))
+      step = v1.train.get_or_create_global_step()
+      train_op = make_optimizer(step).minimize(loss_of(ev, ids, grads), global_step=step)
       final = tf.gather(ev, IDS)
       graph.initialize()
       default = graph.run(initial)
@@ -123,13 +155,14 @@ def test_lazy_adam_equals_numpy(name, mode, new_graph, rng):
       actual = graph.run(final)
   else:
     ev, initial = make_pair()
-    default, optimizer = initial.numpy(), make_optimizer()
+    step_of_training = tf.Variable(0, dtype=tf.int64)
+    default, optimizer = initial.numpy(), make_optimizer(step_of_training)
 
     @tf.function
     def step(ids, grads):
       with tf.GradientTape() as tape:
         loss = loss_of(ev, ids, grads)
-      optimizer.apply_gradients([(tape.gradient(loss, ev), ev)])
+      optimizer.apply_gradients([(tape.gradient(loss, ev), ev)], global_step=step_of_training)
 
     for i, g in steps:
       step(tf.constant(i), tf.constant(g))
@@ -137,7 +170,7 @@ def test_lazy_adam_equals_numpy(name, mode, new_graph, rng):
   model = testing.TableModel(np.zeros([1, DIM]))
   model.rows = {int(key): row.astype(np.float64) for key, row in zip(IDS, default)}
   for t, (i, g) in enumerate(steps, 1):
-    model.train(name, i, g, step=t, **hyper)
+    model.train(rule, i, g, initial_values, step=t, **hyper)
   assert_close(actual, model.lookup(IDS), 3e-6)  # float32 against float64, over 200 steps
 
 
@@ -230,7 +263,7 @@ def test_gradients_can_be_processed_in_between(new_graph):
 
 
 @pytest.mark.parametrize("make", [
-    lambda: v1.train.RMSPropOptimizer(0.1), lambda: v1.train.AdadeltaOptimizer(0.1),
+    lambda: v1.train.AdagradDAOptimizer(0.1, tf.Variable(0, dtype=tf.int64)), lambda: v1.train.AdadeltaOptimizer(0.1),
     lambda: v1.train.ProximalAdagradOptimizer(0.1), lambda: type("Mine", (v1.train.AdagradOptimizer,), {
         "_resource_apply_sparse": lambda self, grad, handle, indices: None})(0.1)])
 def test_an_optimizer_that_is_not_supported_is_named(new_graph, make):
@@ -263,6 +296,9 @@ def test_the_front_is_not_trained_as_a_whole(new_graph):
 @pytest.mark.parametrize("lr", [float("nan"), float("inf"), -0.1])
 @pytest.mark.parametrize("make", [v1.train.GradientDescentOptimizer, v1.train.AdagradOptimizer, v1.train.AdamOptimizer,
                                   lambda lr: v1.train.MomentumOptimizer(lr, 0.9),
+                                  v1.train.RMSPropOptimizer, train.RowWiseAdagradOptimizer, train.AdamAsyncOptimizer,
+                                  lambda lr: train.AdagradDecayOptimizer(lr, tf.constant(0, tf.int64)),
+                                  lambda lr: train.AdamAsyncOptimizer(lr, apply_sparse_rmsprop=True),
                                   lambda lr: train.AdamWOptimizer(0.1, lr)])
 def test_a_learning_rate_that_is_none_changes_nothing(new_graph, lr, make):
   with new_graph() as graph:

@@ -57,8 +57,15 @@ def _ftrl(optimizer, update, lr, v):
                      optimizer.learning_rate_power, optimizer.initial_accumulator_value)
 
 
+def _rms_prop(optimizer, update, lr, v):
+  del v
+  with_momentum = optimizer.momentum > 0
+  return update.rms_prop(lr, optimizer.rho, optimizer.momentum, optimizer.epsilon,
+                         rules.rms_prop_slots(0.0, optimizer.centered, with_momentum), optimizer.centered, with_momentum)
+
+
 # By class name, since Keras 2 has the same optimizers in several packages; see _find_rule.
-RULES = {"SGD": _sgd, "Adagrad": _adagrad, "Adam": _adam, "AdamW": _adamw, "Ftrl": _ftrl}
+RULES = {"SGD": _sgd, "Adagrad": _adagrad, "Adam": _adam, "AdamW": _adamw, "Ftrl": _ftrl, "RMSprop": _rms_prop}
 # Methods that say what an update does. A subclass with one of its own is another optimizer than its base class.
 _ARITHMETIC = ("update_step", "build")
 

@@ -36,7 +36,14 @@ def _ftrl(optimizer, update):
   return update.ftrl(optimizer._learning_rate_tensor, optimizer._l1_regularization_strength_tensor,
                      optimizer._adjusted_l2_regularization_strength_tensor,
                      optimizer._l2_shrinkage_regularization_strength_tensor, optimizer._learning_rate_power_tensor,
-                     optimizer._initial_accumulator_value)
+                     optimizer._initial_accumulator_value, getattr(optimizer, "_group_l1", False))
+
+
+def _rms_prop(optimizer, update):
+  with_momentum = not (isinstance(optimizer._momentum, (int, float)) and optimizer._momentum == 0)
+  return update.rms_prop(optimizer._learning_rate_tensor, optimizer._decay_tensor, optimizer._momentum_tensor,
+                         optimizer._epsilon_tensor, rules.rms_prop_slots(1.0, optimizer._centered, with_momentum),
+                         optimizer._centered, with_momentum)
 
 
 _RULES = {
@@ -45,6 +52,7 @@ _RULES = {
     _v1.AdagradOptimizer: _adagrad,
     _v1.AdamOptimizer: _adam,
     _v1.FtrlOptimizer: _ftrl,
+    _v1.RMSPropOptimizer: _rms_prop,
 }
 # Methods that say what an update does. A subclass with one of its own is another optimizer than its base class.
 _ARITHMETIC = ("_apply_dense", "_resource_apply_dense", "_apply_sparse", "_resource_apply_sparse",

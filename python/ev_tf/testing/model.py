@@ -21,6 +21,28 @@ def _adagrad(row, slots, grad, h):
   row -= h["lr"] * grad / np.sqrt(slots["accumulator"] + h.get("epsilon", 0.0))
 
 
+def _adagrad_decay(row, slots, grad, h):
+  if h["step"] // h["decay_step"] > slots["accumulator_decay_power"][0]:
+    slots["accumulator"] = np.maximum(slots["accumulator"] * h["decay_rate"], h["baseline"])
+    slots["accumulator_decay_power"] += 1
+  _adagrad(row, slots, grad, h)
+
+
+def _row_wise_adagrad(row, slots, grad, h):
+  slots["accumulator"] += np.mean(grad**2)
+  row -= h["lr"] * grad / (np.sqrt(slots["accumulator"]) + h["epsilon"])
+
+
+def _rms_prop(row, slots, grad, h):
+  slots["rms"] += (grad**2 - slots["rms"]) * (1 - h["decay"])
+  variance = slots["rms"]
+  if h.get("centered"):
+    slots["mg"] += (grad - slots["mg"]) * (1 - h["decay"])
+    variance = variance - slots["mg"]**2
+  slots["momentum"] = h.get("momentum", 0.0) * slots["momentum"] + h["lr"] * grad / np.sqrt(variance + h["epsilon"])
+  row -= slots["momentum"]
+
+
 def _adam(row, slots, grad, h):
   row -= h.get("weight_decay", 0.0) * row
   alpha = h["lr"] * np.sqrt(1 - h["beta2"] ** h["step"]) / (1 - h["beta1"] ** h["step"])
@@ -36,15 +58,20 @@ def _ftrl(row, slots, grad, h):
   slots["linear"] += grad + 2 * h.get("l2_shrinkage", 0.0) * row - (new**power - old**power) / h["lr"] * row
   linear = slots["linear"]
   quadratic = new**power / h["lr"] + 2 * h["l2"]
-  row[:] = np.where(np.abs(linear) > h["l1"], (np.sign(linear) * h["l1"] - linear) / quadratic, 0.0)
+  size = np.linalg.norm(linear) if h.get("group_l1") else np.abs(linear)
+  row[:] = np.where(size > h["l1"], (h["l1"] / np.where(size > 0, size, 1.0) - 1) * linear / quadratic, 0.0)
   slots["accumulator"] = new
 
 
-# name -> (slots with their initial values, rule). A rule changes `row` and `slots` in place.
+# name -> (slots with their initial values, rule). A rule changes `row` and `slots` in place. The initial value of a slot that
+# is as wide as the row is a number, that of a slot of one number a row is a list of one.
 RULES = {
     "sgd": ({}, _sgd),
     "momentum": ({"momentum": 0.0}, _momentum),
     "adagrad": ({"accumulator": 0.1}, _adagrad),
+    "adagrad_decay": ({"accumulator": 0.1, "accumulator_decay_power": [0.0]}, _adagrad_decay),
+    "row_wise_adagrad": ({"accumulator": [0.1]}, _row_wise_adagrad),
+    "rms_prop": ({"rms": 1.0, "mg": 0.0, "momentum": 0.0}, _rms_prop),
     "adam": ({"m": 0.0, "v": 0.0}, _adam),
     "adamw": ({"m": 0.0, "v": 0.0}, _adam),
     "ftrl": ({"accumulator": 0.1, "linear": 0.0}, _ftrl),
@@ -85,7 +112,7 @@ class TableModel:
       keys: n ids.
       grads: float [n, dim].
       initial_values: dict of slot to first value, for those that are not the ones in RULES.
-      **hyper: the rule's hyperparameters; "step", from 1, for Adam.
+      **hyper: the rule's hyperparameters; "step", from 1, for Adam and AdagradDecay.
     """
     slot_initials, update = RULES[rule]
     slot_initials = {**slot_initials, **(initial_values or {})}
@@ -96,7 +123,7 @@ class TableModel:
       row = self.rows.setdefault(key, self._initial(key).copy())
       slots = self.slots.setdefault(key, {})
       for name, value in slot_initials.items():
-        slots.setdefault(name, np.full_like(row, value))
+        slots.setdefault(name, np.array(value, np.float64) if np.ndim(value) else np.full_like(row, value))
       update(row, slots, grad, hyper)
 
   def remove(self, keys):

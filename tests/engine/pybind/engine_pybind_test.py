@@ -144,6 +144,11 @@ class TestRules:
       (lambda: engine.adam(0.1), ["adam/m", "adam/v"]),
       (lambda: engine.adamw(0.1, weight_decay=0.01), ["adamw/m", "adamw/v"]),
       (lambda: engine.ftrl(0.1), ["ftrl/accumulator", "ftrl/linear"]),
+      (lambda: engine.ftrl(0.1, l1=0.1, group_l1=True), ["ftrl/accumulator", "ftrl/linear"]),
+      (lambda: engine.adagrad_decay(0.1, step=9), ["adagrad_decay/accumulator", "adagrad_decay/accumulator_decay_power"]),
+      (lambda: engine.row_wise_adagrad(0.1), ["row_wise_adagrad/accumulator"]),
+      (lambda: engine.rms_prop(0.1), ["rms_prop/rms"]),
+      (lambda: engine.rms_prop(0.1, momentum=0.9, centered=True), ["rms_prop/rms", "rms_prop/mg", "rms_prop/momentum"]),
   ])
   def test_each_rule_brings_its_slots_and_trains(self, ev, make, names):
     rule = make()
@@ -160,11 +165,20 @@ class TestRules:
       alpha = 0.1 * np.sqrt(1 - 0.999**t) / (1 - 0.9**t)
       np.testing.assert_allclose(ev.lookup([0]), [[-alpha * m / (np.sqrt(v) + 1e-8)]], rtol=1e-4)
 
+  def test_a_row_wise_slot_is_one_number_a_row(self, ev):
+    step(ev, [1, 2], engine.adagrad_decay(0.1, step=200_000))
+    assert [slot.dim for slot in ev.slots] == [DIM, 1]
+    np.testing.assert_array_equal(ev.read_rows([1, 2])["slots"][:, -1], [1.0, 1.0])
+
   @pytest.mark.parametrize(("make", "message"), [
       (lambda: engine.sgd(float("nan")), "lr: expected a finite number, received nan"),
       (lambda: engine.adam(0.1, beta1=float("inf")), "beta1: expected a finite number, received inf"),
       (lambda: engine.adam(0.1, step=0), "step: expected 1 or more, received 0"),
       (lambda: engine.ftrl(0.0), "lr: FTRL divides by it"),
+      (lambda: engine.adagrad_decay(0.1, step=1, decay_step=0), "decay_step: expected 1 or more, received 0"),
+      (lambda: engine.adagrad_decay(0.1, step=-1), "step: expected 0 or more"),
+      (lambda: engine.row_wise_adagrad(0.1, 0.0, 0.0), "one of them > 0"),
+      (lambda: engine.rms_prop(0.1, epsilon=0.0, initial_rms=0.0), "epsilon: expected a number > 0"),
       (lambda: engine.adagrad(0.1, initial_accumulator=0.0), "initial_accumulator: expected a number > 0"),
   ])
   def test_a_bad_hyperparameter_is_a_value_error(self, make, message):

@@ -128,10 +128,16 @@ TEST_F(VariableErrors, ASlotThatExistsWithAnotherDim) {
               {"table", "'adagrad/0'", "expected", std::to_string(kDim), "found 2"});
 }
 
-// A rule writes dim floats to each of its slots: a narrower one would let it write over its neighbours.
+// A rule writes as many floats as its widths say: a narrower slot would let it write over its neighbours.
 TEST_F(VariableErrors, ASlotThatIsNarrowerThanTheRuleWrites) {
   ExpectError(ApplyWith(adam_.rule, {{"m", kDim, 0}, {"v", 1, 0}}), kInvalid,
               {"table", "'v'", "expected", std::to_string(kDim), "found 1"});
+}
+
+TEST_F(VariableErrors, ASlotThatIsWiderThanTheRuleWrites) {
+  const std::vector<SlotSpec> wide = {{"a", kDim, 0.1f}, {"decays", kDim, 0}};
+  ExpectError(ApplyWith(AdagradDecay(0.1f, 0.9f, 0.1f, 0), wide), kInvalid,
+              {"table", "'decays'", "expected dim 1", "found " + std::to_string(kDim)});
 }
 
 TEST_F(VariableErrors, ASlotWithoutADimOrWiderThanTheRow) {

@@ -59,7 +59,7 @@ struct Optimizer {
 
 Optimizer MakeOptimizer(const std::string& name, int step) {
   if (name == "adagrad") return {Adagrad(0.1f, 0), {{"a", kDim, 0.1f}}};
-  if (name == "ftrl") return {Ftrl(0.1f, 0.01f, 0.02f, 0, -0.5f), {{"a", kDim, 0.1f}, {"l", kDim, 0}}};
+  if (name == "ftrl") return {Ftrl(0.1f, 0.01f, 0.02f, 0, -0.5f, false), {{"a", kDim, 0.1f}, {"l", kDim, 0}}};
   if (name == "adam") {
     const auto power = [&](float beta) { return std::pow(beta, static_cast<float>(step + 1)); };
     return {Adam(0.01f, 0.9f, 0.999f, 1e-8f, power(0.9f), power(0.999f)), {{"m", kDim, 0}, {"v", kDim, 0}}};

@@ -1,0 +1,33 @@
+// What the EvApply* ops share: handle, hyperparameters, grad, keys and global_step in; one step on the rows of a batch.
+#pragma once
+
+#include <vector>
+
+#include "ops/defs/shape_functions.h"
+
+namespace ev::defs {
+
+// An input or attribute as REGISTER_OP has it, e.g. "lr: float", and what the op's documentation says of it.
+struct Documented {
+  const char* spec;
+  const char* doc;
+};
+
+struct ApplyOpDef {
+  const char* op;                      // "EvApplyAdagrad"
+  const char* step_of;                 // "Adagrad"
+  std::vector<Documented> hyper;       // scalar inputs, between handle and grad
+  std::vector<const char*> slots;      // in the order of the rule's header; those in [brackets] may be left out
+  std::vector<Documented> attrs = {};  // beyond those that all have
+};
+
+// Registers the op.
+tensorflow::InitOnStartupMarker RegisterApply(const ApplyOpDef& def);
+
+// Texts that several ops need.
+inline constexpr char kLearningRateDoc[] = "scalar, finite, >= 0.";
+inline constexpr char kNonNegativeDoc[] = "scalar, finite, >= 0.";
+inline constexpr char kBelowOneDoc[] = "scalar, in [0, 1).";
+inline constexpr char kBetaPowerDoc[] = "scalar, in [0, 1): beta ** t of step t, from 1.";
+
+}  // namespace ev::defs
