@@ -11,7 +11,7 @@ from tensorflow.python.framework import auto_control_deps_utils, ops
 
 _LIBRARY = os.path.join(os.path.dirname(os.path.abspath(__file__)), "_ev_ops.so")
 # Ops that read a variable: a tf.function may run them side by side, and need not order them after one another.
-_READ_ONLY_OPS = ("EvGather", "EvIsInitialized", "EvSize", "EvFrequency", "EvVersion", "EvExport", "EvMetrics",
+_READ_ONLY_OPS = ("EvGather", "EvGroupGather", "EvGroupLookup", "EvIsInitialized", "EvSize", "EvFrequency", "EvVersion", "EvExport", "EvMetrics",
                   "EvLookupTier")
 
 
@@ -51,7 +51,7 @@ def _load():
   library = tf.load_op_library(_LIBRARY)
   for name in _READ_ONLY_OPS:
     auto_control_deps_utils.register_read_only_resource_op(name)
-  for name in (*_READ_ONLY_OPS[1:], "EvFlushEvictions", "EvPrefetch"):
+  for name in (*_READ_ONLY_OPS[3:], "EvFlushEvictions", "EvPrefetch"):
     ops.NotDifferentiable(name)
   return library
 
