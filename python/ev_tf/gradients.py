@@ -41,7 +41,8 @@ def _group_lookup_gradient(op, *grads):
   dims = op.get_attr("dims")
   tables = len(dims)
   row_grads, weight_grads = _combine_gradient(op, grads[:tables], op.outputs[tables:], op.inputs[2 * tables:])
-  slices = [None if grad is None else _slices(grad, keys, dim)
+  # identity: the gradient of a function is another function, whose outputs cannot be this one's inputs.
+  slices = [None if grad is None else _slices(grad, array_ops.identity(keys), dim)
             for grad, keys, dim in zip(row_grads, op.inputs[tables:2 * tables], dims)]
   return [*slices, *[None] * (3 * tables), *weight_grads]
 

@@ -1,10 +1,12 @@
 """Multi-hash variables: a row for each id out of two small dense tables."""
 
 import tensorflow as tf
+from tensorflow.python.util import dispatch
 
 _OPERATIONS = ("add", "concat", "mul")
 
 
+@dispatch.register_dispatchable_type
 class MultiHashVariable:
   """Two dense variables that give each id a row of its own: of the quotient of the id, and of its remainder.
 
