@@ -1,6 +1,4 @@
 // The ids of a sparse batch, entry by entry: which ids are looked up and combined into one output.
-//
-// A batch is TensorFlow's sparse matrix in row-major order: `indices[i]` says in which row, and column, id i stands.
 #pragma once
 
 #include <cstdint>
@@ -11,22 +9,35 @@
 
 namespace ev {
 
-class Entries {
- public:
-  // What is one entry.
+// Where the ids of a batch stand in their sparse matrix, and what an entry is.
+struct SparseIds {
   enum class Kind : uint8_t {
-    kRow,         // a row of the matrix
+    kRow,         // an entry is a row of the matrix
     kTrimmedRow,  // a row; the empty rows at the end are left out
     kCell,        // a cell: row r and column c are entry r * width + c
   };
 
-  // `indices` is row-major [n, columns]: row and, for cells, column of each id.  The matrix has `rows` x `width`; the
-  // width counts for cells only.
+  Span<const int64_t> indices;  // row-major [ids, columns]: row and, for cells, column of each id; in row-major order
+  int64_t columns = 1;
+  int64_t rows = 0;
+  int64_t width = 1;  // of the matrix, for cells only
+  Kind kind = Kind::kRow;
+
+  size_t ids() const { return indices.size() / static_cast<size_t>(columns); }
+};
+
+// *entries = how many entries there are, as far as can be told without reading all indices.
+// InvalidArgument: there are more ids or entries than can be counted, or fewer than none.
+Status CountEntries(const SparseIds& ids, size_t* entries);
+
+// Made to be used again, as its memory stays.
+class Entries {
+ public:
+  // Requires: CountEntries was OK.
   // InvalidArgument: an index is out of range, or the ids are not in row-major order.
-  Status Build(Span<const int64_t> indices, int64_t columns, int64_t rows, int64_t width, Kind kind);
+  Status Build(const SparseIds& ids);
 
   size_t size() const { return starts_.size() - 1; }
-  size_t ids() const { return starts_.back(); }
   // Entry e has the ids [starts()[e], starts()[e + 1]).
   const uint32_t* starts() const { return starts_.data(); }
   // Whether entry e has id e and no other.

@@ -15,17 +15,18 @@
 
 namespace ev {
 
-// One table of a call.  Requires: keys.size() == entries->ids(), and so for weights unless that is null.
+// One table of a call.
 struct TableLookup {
   const EmbeddingVariable* variable;
   Span<const Key> keys;
-  const Entries* entries;  // null: every key is its own entry
+  const SparseIds* ids;  // where the keys stand, and CountEntries of it is OK; null: every key is its own entry
   CombineRule rule;
   const float* weights;  // [keys], or null for ones
   float* rows;           // [keys, dim], where to keep the rows that were read, or null
   float* out;            // [entries, dim]
 };
-// The first error of any table; then no output is to be used.
+// Requires: keys.size() == ids->ids().
+// The first error of any table, then no output is to be used; InvalidArgument as in Entries::Build, naming the table.
 Status LookupTables(Span<const TableLookup> tables, Executor& executor);
 
 // Rows that are there already, to be combined; and the gradient.

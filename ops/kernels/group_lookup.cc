@@ -57,13 +57,14 @@ class CombineAttrs {
   // The place of the table's weights among the weights, -1 for none.
   int weights(int t) const { return tables_[t].weights; }
 
-  // The entries of table `t`, whose ids are `ids`; the lists begin at input `first_list`.
-  absl::Status Build(OpKernelContext* ctx, int first_list, int t, int64_t ids, Entries* entries) const {
-    const Table& table = tables_[t];
+  // Where the `ids` ids of table `t` stand, and how many entries they make; the lists begin at input `first_list`.
+  absl::Status ReadIds(OpKernelContext* ctx, int first_list, int t, int64_t ids, SparseIds* sparse,
+                       size_t* entries) const {
+    const bool tile = tables_[t].tile;
     const Tensor& indices = ctx->input(first_list + t);
     const Tensor& shape = ctx->input(first_list + tables() + t);
     const int64_t columns = indices.dims() == 2 ? indices.dim_size(1) : 1;
-    const int least = table.tile ? 2 : 1;
+    const int least = tile ? 2 : 1;
     if (indices.dims() < 1 || indices.dims() > 2 || columns < least || indices.dim_size(0) != ids) {
       return absl::InvalidArgumentError(absl::StrCat("table ", t, ": indices: expected shape [", ids, ",>=", least,
                                                      "], found ", indices.shape().DebugString()));
@@ -73,9 +74,14 @@ class CombineAttrs {
                                                      least, ", found ", shape.shape().DebugString()));
     }
     const auto sizes = shape.flat<int64_t>();
-    const auto kind = table.tile ? Entries::Kind::kCell : trim_ ? Entries::Kind::kTrimmedRow : Entries::Kind::kRow;
-    const Status status =
-        entries->Build(bridge::AsSpan<int64_t>(indices), columns, sizes(0), table.tile ? sizes(1) : 1, kind);
+    *sparse = {bridge::AsSpan<int64_t>(indices), columns, sizes(0), tile ? sizes(1) : 1,
+               tile    ? SparseIds::Kind::kCell
+               : trim_ ? SparseIds::Kind::kTrimmedRow
+                       : SparseIds::Kind::kRow};
+    return OfTable(t, CountEntries(*sparse, entries));
+  }
+
+  static absl::Status OfTable(int t, const Status& status) {
     if (status.ok()) return absl::OkStatus();
     return absl::InvalidArgumentError(absl::StrCat("table ", t, ": ", status.message()));
   }
@@ -91,15 +97,9 @@ class CombineAttrs {
   }
 
   // The shape of the combined rows of table `t`.
-  absl::Status OutputShape(OpKernelContext* ctx, int first_list, int t, const Entries& entries, int64_t dim,
-                           TensorShape* shape) const {
-    auto rows = static_cast<int64_t>(entries.size());
-    if (tables_[t].tile) {
-      const auto sizes = ctx->input(first_list + tables() + t).flat<int64_t>();
-      rows = sizes(0);
-      dim *= sizes(1);
-    }
-    return TensorShape::BuildTensorShape({rows, dim}, shape);
+  absl::Status OutputShape(int t, const SparseIds& ids, size_t entries, int64_t dim, TensorShape* shape) const {
+    if (tables_[t].tile) return TensorShape::BuildTensorShape({ids.rows, ids.width * dim}, shape);
+    return TensorShape::BuildTensorShape({static_cast<int64_t>(entries), dim}, shape);
   }
 
  private:
@@ -187,21 +187,22 @@ class GroupLookupOp final : public tensorflow::OpKernel {
     const int first_list = 2 * n;
     Tables tables;
     TF_RETURN_IF_ERROR(tables.Read(ctx, dims_));
-    std::vector<Entries> entries(dims_.size());
+    std::vector<SparseIds> sparse(dims_.size());
     std::vector<TableLookup> lookups;
     for (int t = 0; t < n; ++t) {
       TF_RETURN_IF_ERROR(bridge::CheckVector(ctx->input(n + t), "keys", -1));
       const auto ids = static_cast<int64_t>(tables.keys(t).size());
       const float* weights = nullptr;
+      size_t entries = 0;
       TensorShape shape;
-      TF_RETURN_IF_ERROR(combine_.Build(ctx, first_list, t, ids, &entries[t]));
+      TF_RETURN_IF_ERROR(combine_.ReadIds(ctx, first_list, t, ids, &sparse[t], &entries));
       TF_RETURN_IF_ERROR(combine_.ReadWeights(ctx, first_list, t, ids, &weights));
-      TF_RETURN_IF_ERROR(combine_.OutputShape(ctx, first_list, t, entries[t], dims_[t], &shape));
+      TF_RETURN_IF_ERROR(combine_.OutputShape(t, sparse[t], entries, dims_[t], &shape));
       Tensor *out = nullptr, *rows = nullptr;
       const bool keep = combine_.keeps_rows(t);
       TF_RETURN_IF_ERROR(ctx->allocate_output(t, shape, &out));
       TF_RETURN_IF_ERROR(ctx->allocate_output(n + t, TensorShape({keep ? ids : 0, dims_[t]}), &rows));
-      lookups.push_back({tables.variable(t), tables.keys(t), &entries[t], combine_.rule(t), weights,
+      lookups.push_back({tables.variable(t), tables.keys(t), &sparse[t], combine_.rule(t), weights,
                          keep ? rows->flat<float>().data() : nullptr, out->flat<float>().data()});
     }
     bridge::PoolExecutor executor(ctx);
@@ -231,9 +232,12 @@ class CombineOp final : public tensorflow::OpKernel {
       const int64_t ids = rows.dim_size(0), dim = rows.dim_size(1);
       const float* weights = nullptr;
       TensorShape shape;
-      TF_RETURN_IF_ERROR(combine_.Build(ctx, n, t, ids, &entries[t]));
+      SparseIds sparse;
+      size_t count = 0;
+      TF_RETURN_IF_ERROR(combine_.ReadIds(ctx, n, t, ids, &sparse, &count));
+      TF_RETURN_IF_ERROR(combine_.OfTable(t, entries[t].Build(sparse)));
       TF_RETURN_IF_ERROR(combine_.ReadWeights(ctx, n, t, ids, &weights));
-      TF_RETURN_IF_ERROR(combine_.OutputShape(ctx, n, t, entries[t], dim, &shape));
+      TF_RETURN_IF_ERROR(combine_.OutputShape(t, sparse, count, dim, &shape));
       Tensor* out = nullptr;
       TF_RETURN_IF_ERROR(ctx->allocate_output(t, shape, &out));
       if (out->NumElements() == 0) continue;
@@ -270,14 +274,18 @@ class CombineGradOp final : public tensorflow::OpKernel {
       if (combine_.keeps_rows(t)) TF_RETURN_IF_ERROR(bridge::CheckMatrix(rows, "rows", ids, dim));
       TableCombine table{dim, &entries[t], combine_.rule(t), nullptr, nullptr, nullptr, nullptr, nullptr, nullptr};
       TensorShape shape;
-      TF_RETURN_IF_ERROR(combine_.Build(ctx, 2 * n, t, ids, &entries[t]));
+      SparseIds sparse;
+      size_t count = 0;
+      TF_RETURN_IF_ERROR(combine_.ReadIds(ctx, 2 * n, t, ids, &sparse, &count));
+      TF_RETURN_IF_ERROR(combine_.OfTable(t, entries[t].Build(sparse)));
       TF_RETURN_IF_ERROR(combine_.ReadWeights(ctx, 2 * n, t, ids, &table.weights));
-      TF_RETURN_IF_ERROR(combine_.OutputShape(ctx, 2 * n, t, entries[t], dim, &shape));
+      TF_RETURN_IF_ERROR(combine_.OutputShape(t, sparse, count, dim, &shape));
       TF_RETURN_IF_ERROR(bridge::CheckMatrix(grads, "grads", shape.dim_size(0), shape.dim_size(1)));
       if (combine_.weights(t) >= 0) {
         Tensor* weight_grads = nullptr;
         TF_RETURN_IF_ERROR(ctx->allocate_output(n + combine_.weights(t), TensorShape({ids}), &weight_grads));
         table.weight_grads = weight_grads->flat<float>().data();
+        if (dim == 0) weight_grads->flat<float>().setZero();
       }
       if (entries[t].one_each() && !combine_.keeps_rows(t) && grads.dim_size(1) == dim) {
         ctx->set_output(t, grads);  // of one row each the combination is that row
