@@ -5,8 +5,10 @@ read first and combined by EvCombine.
 """
 
 import collections
+import contextlib
 
 import tensorflow as tf
+from tensorflow.python.framework import ops
 from tensorflow.python.ops import resource_variable_ops
 
 from ev_tf import variable as variable_lib
@@ -109,9 +111,10 @@ def lookup_combined(tables, read_rows, batches, combiners, max_norms, trim=False
     members, keys = _members(group, tables, batches)
     some = lambda values, group=group: [values[i] for i in group]
     columns = _columns(some(batches))
-    out = raw_ops.ev_group_lookup([member.handle for member in members], keys, *columns,
-                                  dims=[member.dim for member in members],
-                                  **_attributes(some(batches), some(combiners), some(max_norms), trim))
+    with beside(members[0]):
+      out = raw_ops.ev_group_lookup([member.handle for member in members], keys, *columns,
+                                    dims=[member.dim for member in members],
+                                    **_attributes(some(batches), some(combiners), some(max_norms), trim))
     for i, combined in zip(group, out.combined):
       outputs[i] = combined
   if others:
@@ -136,7 +139,8 @@ def gather_group(tables, ids, most=None):
   outputs = [None] * len(tables)
   for group in groups_of(tables, most):
     members, keys = _members(group, tables, [SparseBatch(i, None, None, None) for i in ids])
-    rows = raw_ops.ev_group_gather([member.handle for member in members], keys, dims=[member.dim for member in members])
+    with beside(members[0]):
+      rows = raw_ops.ev_group_gather([member.handle for member in members], keys, dims=[member.dim for member in members])
     for i, row in zip(group, rows):
       outputs[i] = row
   return outputs
@@ -162,6 +166,13 @@ def _members(group, tables, batches):
   for member in members:
     resource_variable_ops.variable_accessed(member)
   return members, keys
+
+
+def beside(member):
+  """Where an op that reads the variable is placed: on its device, e.g. a parameter server, whatever the scope says."""
+  if tf.executing_eagerly():
+    return contextlib.nullcontext()  # an eager op follows its handles by itself
+  return ops.colocate_with(member.handle, ignore_existing=True)
 
 
 def _columns(batches):

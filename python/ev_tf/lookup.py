@@ -184,10 +184,13 @@ def read_rows(table, ids, partition_strategy="mod", blocknums=None, ev_init_valu
   if blocknums is not None:
     raise ValueError("blocknums: of no use but to a DynamicDimensionEmbeddingVariable, got them for "
                      f"{type(table).__name__}.")
-  if isinstance(table, (variable.EmbeddingVariable, partitioned.PartitionedEmbeddingVariable)):
-    given = {name: value for name, value in (("ev_init_value", ev_init_value), ("counts", counts)) if value is not None}
+  given = {name: value for name, value in (("ev_init_value", ev_init_value), ("counts", counts)) if value is not None}
+  if isinstance(table, partitioned.PartitionedEmbeddingVariable):
     return table.sparse_read(ids, **given)
-  if ev_init_value is not None or counts is not None:
+  if isinstance(table, variable.EmbeddingVariable):
+    with combine_lib.beside(table):
+      return table.sparse_read(ids, **given)
+  if given:
     raise ValueError(f"ev_init_value, counts: of no use but to an EmbeddingVariable, got them for {type(table).__name__}.")
   if isinstance(table, multihash.MultiHashVariable):
     return table.sparse_read(ids)

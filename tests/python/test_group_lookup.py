@@ -210,6 +210,24 @@ def test_bad_arguments_are_errors():
     ev_tf.group_embedding_lookup_sparse([table, table], [*ids, unsorted], "sum")
 
 
+def test_tables_are_read_where_they_are(graph):
+  """On a parameter server each, while the rest of the step is a worker's."""
+  tables = []
+  for i in range(4):
+    with tf.device(f"/job:ps/task:{i % 2}"):
+      tables.append(ev_tf.get_embedding_variable(f"placed_{i}", 2))
+  with tf.device("/job:worker/task:0"):
+    ids = [tf.ragged.constant([[1], [2]], dtype=tf.int64)] * 4
+    ev_tf.group_embedding_lookup_sparse(tables, ids, "sum")
+    ev_tf.group_embedding_lookup(tables, [tf.constant([1], tf.int64)] * 4)
+    tf.nn.embedding_lookup_sparse(tables[1], ids[0], None, combiner="sum")
+    ev_tf.embedding_lookup(tables[3], [1])
+  placed = [(op.type, op.device) for op in graph.graph.get_operations() if op.type.startswith("EvG")]
+  first, second = "/job:ps/task:0", "/job:ps/task:1"
+  assert placed == [("EvGroupLookup", first), ("EvGroupLookup", second), ("EvGroupGather", first), ("EvGroupGather", second),
+                    ("EvGroupLookup", second), ("EvGather", second)]
+
+
 def test_uninitialized_tables_are_named(graph):
   table = ev_tf.get_embedding_variable("cold", 2)
   rows = ev_tf.group_embedding_lookup([table], [tf.constant([1], tf.int64)])
