@@ -4,7 +4,7 @@ from typing import NamedTuple, Optional
 
 OURS = "ev"
 STATIC = {"adagrad": "static-uniq", "adam": "static-lazy"}
-SUITES = ("tables", "lookup", "update", "growth", "dedup", "op", "small", "tiers", "hits", "prefetch")
+SUITES = ("tables", "lookup", "update", "growth", "dedup", "op", "small", "group", "tiers", "hits", "prefetch")
 PEERS = ("static", "tfra", "deepray", "dense-hash-table")  # "static" is all that peers/static.py has
 
 # How the table names an implementation, and what it is.
@@ -93,6 +93,7 @@ LOOKUP_SHARE = {16: 0.30, 32: 0.45, 64: 0.58}  # of the known-position gather, b
 OVERHEAD_BYTES = {0: 24.0, 1: 32.0}  # at most, by whether frequency and version are recorded
 OP_SHARE = 0.6  # of the engine's own API
 DEDUP_SPEEDUP = {65_536: 2.5, 1_048_576: 6.0}
+GROUP_SPEEDUP = 2.0  # of 26 tables in one step, over TensorFlow's own ops table by table
 SMALL_BATCH = 1.5  # at most, of tf.gather's time
 
 # Tables that DRAM holds a tenth of: (tier, what stands against it) -> least speed-up.

@@ -163,6 +163,19 @@ def _op_rows(records):
     time_us = [f"{statistics.median(run[field]) * 1e6:.0f} us" for field in ("ours_s", "static_s")]
     rows.append(make_row("small batch in tf.function, time / tf.gather's", f"{run['batch']:,} ids x {run['dim']}", time_us[0],
                          f"{time_us[1]} tf.gather on tf.Variable", ratios, busy, plan.SMALL_BATCH, at_most=True))
+  return rows + _group_rows(records)
+
+
+def _group_rows(records):
+  rows = []
+  for run in _matching(records, bench="group"):
+    for impl, title in (("tensorflow-ops", "TensorFlow's ops"), ("one-by-one", "our lookups one by one")):
+      ratios, busy = quiet_first([(theirs / ours, other) for ours, theirs, other in
+                                  zip(run["group_s"], run[f"{impl}_s"], run["other_cpu"])])
+      times = [f"{statistics.median(run[field]) * 1e3:.2f} ms" for field in ("group_s", f"{impl}_s")]
+      rows.append(make_row(f"group of {run['tables']} tables, {run['batch']:,} ids x {run['dim']}, {run['mode']}",
+                           f"{run['case']}, over {title}", times[0], f"{times[1]} {title}", ratios, busy,
+                           plan.GROUP_SPEEDUP if run["case"] == "train" and impl == "tensorflow-ops" else None))
   return rows
 
 

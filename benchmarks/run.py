@@ -159,6 +159,10 @@ def run_suites(runner, chosen, suites, peers, scratch):
   if "small" in suites:
     for dim in (16, 64):
       runner.module("small_batch", "--dim", dim, "--rounds", repeats, "--seconds", chosen.seconds / 3)
+  if "group" in suites:
+    for mode in ("graph", "eager"):
+      runner.module("group", "--mode", mode, "--rows", 1_000_000, "--dim", 16, "--rounds", repeats,
+                    "--seconds", chosen.seconds / 6)
   if "dedup" in suites:
     for round_number in range(max(3, chosen.rounds)):
       runner.engine("dedup_bench", "--repeats", 2, round_number=round_number)

@@ -21,18 +21,29 @@ _HOMES = {
     "CacheStrategy": "options",
     "CheckpointOption": "options",
     "CounterFilter": "options",
+    "DynamicDimensionEmbeddingVariable": "dynamic_dimension",
     "EmbeddingVariable": "variable",
     "EmbeddingVariableOption": "options",
     "GlobalStepEvict": "options",
     "InitializerOption": "options",
     "L2WeightEvict": "options",
+    "MultiHashVariable": "multihash",
     "PartitionedEmbeddingVariable": "partitioned",
     "StorageOption": "options",
     "StorageType": "options",
+    "adaptive_embedding_lookup_sparse": "adaptive",
+    "embedding_lookup": "lookup",
+    "embedding_lookup_sparse": "lookup",
+    "get_dynamic_dimension_embedding_variable": "dynamic_dimension",
     "get_embedding_variable": "creation",
+    "get_multihash_variable": "multihash",
+    "group_embedding_lookup": "group_lookup",
+    "group_embedding_lookup_sparse": "group_lookup",
+    "safe_adaptive_embedding_lookup_sparse": "adaptive",
+    "safe_embedding_lookup_sparse": "lookup",
 }
 _NEED_NO_TENSORFLOW = ("options",)
-_MODULES = ("data", "engine", "keras", "summary", "testing", "train")
+_MODULES = ("data", "engine", "keras", "kv_variable_ops", "summary", "testing", "train")
 
 __all__ = sorted([*_HOMES, *_MODULES])
 
@@ -68,7 +79,7 @@ def _built_for_tensorflow():
   return os.path.exists(os.path.join(os.path.dirname(os.path.abspath(__file__)), "_ev_ops.so"))
 
 
-# With TensorFlow here, importing ev_tf registers its ops and gradients: a parameter server or a program that loads a
+# With TensorFlow here, importing ev_tf registers its ops, gradients and lookups: a parameter server or a program that loads a
 # SavedModel needs no more than `import ev_tf`.
 if os.environ.get("EV_TF_ENGINE_ONLY") != "1" and _built_for_tensorflow() and _has_tensorflow():
-  importlib.import_module("ev_tf.creation")
+  importlib.import_module("ev_tf.lookup")

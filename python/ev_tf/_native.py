@@ -11,8 +11,9 @@ from tensorflow.python.framework import auto_control_deps_utils, ops
 
 _LIBRARY = os.path.join(os.path.dirname(os.path.abspath(__file__)), "_ev_ops.so")
 # Ops that read a variable: a tf.function may run them side by side, and need not order them after one another.
-_READ_ONLY_OPS = ("EvGather", "EvIsInitialized", "EvSize", "EvFrequency", "EvVersion", "EvExport", "EvMetrics",
-                  "EvLookupTier")
+_LOOKUPS = ("EvGather", "EvGroupGather", "EvGroupLookup")
+_INSPECTIONS = ("EvIsInitialized", "EvSize", "EvFrequency", "EvVersion", "EvExport", "EvMetrics", "EvTierMetrics",
+                "EvLookupTier")
 
 
 def _minor(version):
@@ -49,9 +50,9 @@ def _load():
         f"ev_tf has no op library ({_LIBRARY}): it was built where TensorFlow was not installed. Build ev_tf again now "
         f"that TensorFlow {tf.__version__} is there; ev_tf.engine works without it.")
   library = tf.load_op_library(_LIBRARY)
-  for name in _READ_ONLY_OPS:
+  for name in (*_LOOKUPS, *_INSPECTIONS):
     auto_control_deps_utils.register_read_only_resource_op(name)
-  for name in (*_READ_ONLY_OPS[1:], "EvFlushEvictions", "EvPrefetch", "EvShrink"):
+  for name in (*_INSPECTIONS, "EvFlushEvictions", "EvPrefetch", "EvShrink"):
     ops.NotDifferentiable(name)
   return library
 

@@ -6,13 +6,8 @@ import tensorflow as tf
 from tensorflow.python.framework import dtypes, ops, tensor_shape
 from tensorflow.python.ops import variable_scope, variables
 
-from ev_tf import (
-  lookup,  # noqa: F401  pylint: disable=unused-import  (registers the lookups)
-  partitioned,
-  patches,
-  table,
-)
 from ev_tf import options as option_lib
+from ev_tf import partitioned, patches, table
 from ev_tf import variable as variable_lib
 
 MAX_DIM = 65536  # the engine's
