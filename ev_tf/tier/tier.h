@@ -28,7 +28,7 @@ class Relocator {
  public:
   virtual ~Relocator() = default;
   // The row of `key` at `from` has a copy at `to`.  True: `to` is the row's position from now on, and `from` is free.
-  // False: the row is not at `from` any more, and `to` is free.
+  // False: the row is not at `from` any more, or must not move now; it is where it was, and `to` is free.
   virtual bool Relocate(Key key, Position from, Position to) = 0;
   // Calls free() once nobody is left who may have read a row at a position from which it was moved since: such positions
   // are given to other rows only then.  At once or later, in any thread; free() may outlive the tier.

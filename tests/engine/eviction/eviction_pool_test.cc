@@ -17,14 +17,18 @@
 namespace ev {
 namespace {
 
-// Pools are never destroyed: their threads wait for ever.
-EvictionPool& NewPool(int threads) { return *new EvictionPool(threads); }
-
 #if defined(NDEBUG)
 TEST(EvictionPoolOrder, NeedsABuildWithAsserts) { GTEST_SKIP() << "sync points are compiled out (NDEBUG)"; }
 #else
 
 using test::Event;
+
+// Pools are never destroyed: their threads wait for ever.
+EvictionPool& NewPool(int threads) {
+  static auto* const kept = new std::vector<EvictionPool*>;  // no leak
+  kept->push_back(new EvictionPool(threads));
+  return *kept->back();
+}
 
 class Client final : public EvictionClient {
  public:
