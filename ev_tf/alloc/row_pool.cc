@@ -8,6 +8,8 @@ namespace {
 
 constexpr size_t kChunkBytes = size_t{32} << 20;  // address space, not memory
 constexpr int kMinChunkShift = 14;                // at most 65,536 chunks, whatever the row size
+// Chunks whose meta stands in small pages: a huge page that is there for its first row is 2 bytes for each of a million rows.
+constexpr size_t kSmallMetaChunks = 16;
 
 }  // namespace
 
@@ -31,7 +33,10 @@ Status RowPool::AddChunk() {
   MemoryRegion meta;
   EV_RETURN_IF_ERROR(MemoryRegion::Reserve(row_bytes_ << chunk_shift_, huge_from, &rows));
   if (with_meta_) {
-    EV_RETURN_IF_ERROR(MemoryRegion::Reserve(sizeof(RowMeta) << chunk_shift_, huge_from, &meta));
+    // The meta of a chunk of wide rows would leave most of a huge page unused.
+    const size_t bytes = sizeof(RowMeta) << chunk_shift_;
+    const bool huge = bytes % kHugePageBytes == 0 && index >= kSmallMetaChunks;
+    EV_RETURN_IF_ERROR(MemoryRegion::Reserve(bytes, huge ? 0 : bytes + kHugePageBytes, &meta));
     meta_table()[index].store(reinterpret_cast<RowMeta*>(meta.data()), std::memory_order_relaxed);
     meta_chunks_.push_back(std::move(meta));
   }

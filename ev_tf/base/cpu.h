@@ -22,6 +22,8 @@ const char* IsaName(Isa isa);
 #endif
 
 #define EV_ALWAYS_INLINE inline __attribute__((always_inline))
+// After the parameters of a lambda that a kernel takes: GCC leaves a long one out of line.
+#define EV_INLINE_LAMBDA __attribute__((always_inline))
 // On a function that reads rows while others write them (see embedding_variable.h): the race is on floats, by contract.
 #define EV_RACY_ROWS __attribute__((no_sanitize("thread")))
 

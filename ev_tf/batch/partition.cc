@@ -12,7 +12,10 @@ constexpr size_t kKeysPerPart = 8192;
 
 void Partition::Build(Span<const Key> keys, Executor& executor) {
   const size_t n = keys.size();
-  if (entries_.size() < n) entries_.resize(n);
+  if (entries_.size() < n) {
+    entries_.resize(n);
+    tops_.resize(n);
+  }
   const int parts =
       static_cast<int>(std::clamp<size_t>(n / kKeysPerPart, 1, static_cast<size_t>(executor.parallelism())));
   const auto part_start = [&](int part) { return n * static_cast<size_t>(part) / static_cast<size_t>(parts); };
@@ -22,7 +25,10 @@ void Partition::Build(Span<const Key> keys, Executor& executor) {
   executor.Run(parts, [&](int part) {
     std::array<size_t, kStripes> counts{};
     const size_t end = part_start(part + 1);
-    for (size_t i = part_start(part); i < end; ++i) ++counts[StripeOf(HashKey(keys[i]))];
+    for (size_t i = part_start(part); i < end; ++i) {
+      tops_[i] = TopOf(HashKey(keys[i]));
+      ++counts[tops_[i] >> (32 - kStripeBits)];
+    }
     next[part] = counts;
   });
   size_t total = 0;
@@ -40,7 +46,7 @@ void Partition::Build(Span<const Key> keys, Executor& executor) {
     KeyAt* entries = entries_.data();
     const size_t end = part_start(part + 1);
     for (size_t i = part_start(part); i < end; ++i) {
-      entries[at[StripeOf(HashKey(keys[i]))]++] = {keys[i], static_cast<uint32_t>(i)};
+      entries[at[tops_[i] >> (32 - kStripeBits)]++] = {keys[i], static_cast<uint32_t>(i), tops_[i]};
     }
   });
 }

@@ -21,10 +21,14 @@ inline constexpr int kStripes = 1 << kStripeBits;
 
 constexpr int StripeOf(uint64_t hash) { return static_cast<int>(hash >> (64 - kStripeBits)); }
 
+// The top half of a hash: its stripe, and bits that tell the keys of a stripe apart.
+constexpr uint32_t TopOf(uint64_t hash) { return static_cast<uint32_t>(hash >> 32); }
+
 // One key of a call and where it stood.
 struct KeyAt {
   Key key;
   uint32_t position;
+  uint32_t top;  // of its hash
 };
 
 // Not thread-safe; made to be used again, as its memory stays.
@@ -38,6 +42,7 @@ class Partition {
   }
 
  private:
+  std::vector<uint32_t> tops_;  // by position
   std::vector<KeyAt> entries_;
   std::array<size_t, kStripes + 1> starts_{};
 };

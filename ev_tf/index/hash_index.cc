@@ -324,10 +324,12 @@ int64_t HashIndex::bytes() const {
 }
 
 // HashIndex::Find, once for each instruction set.
-#define EV_DEFINE_FIND                                                                           \
-  static void FindAll(const IndexProbe& probe, const Key* keys, size_t n, Location* out) {       \
-    ForEachLocation(                                                                             \
-        probe, keys, n, [&](size_t i, Location location) { out[i] = location; }, [](size_t) {}); \
+#define EV_DEFINE_FIND                                                                                        \
+  static void FindAll(const IndexProbe& probe, const Key* keys, size_t n, Location* out) {                    \
+    const auto keep = [&](size_t i, Location location) EV_INLINE_LAMBDA { out[i] = location; };               \
+    ForEachBlock(probe, keys, n, keep, keep, [](size_t /*first*/, size_t size, auto&& ask) EV_INLINE_LAMBDA { \
+      for (size_t i = 0; i < size; ++i) ask(i);                                                               \
+    });                                                                                                       \
   }
 // The order of these includes is their meaning.
 // clang-format off

@@ -1,9 +1,11 @@
 #include "ev_tf/alloc/row_pool.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstdint>
+#include <fstream>
 #include <set>
 #include <vector>
 
@@ -52,6 +54,28 @@ TEST(RowPool, RowsStandApartAcrossChunks) {
   }
   EXPECT_EQ(pool.high_water(), positions.size());
 }
+
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // whose shadow memory is resident too
+int64_t ResidentBytes() {
+  std::ifstream statm("/proc/self/statm");
+  int64_t total = 0;
+  int64_t resident = 0;
+  statm >> total >> resident;
+  return resident * sysconf(_SC_PAGESIZE);
+}
+
+TEST(RowPool, MetaTakesWhatItHoldsForRowsOfEverySize) {
+  for (const size_t row_bytes : {size_t{128}, size_t{512}, size_t{2048}}) {
+    RowPool pool(row_bytes, /*with_meta=*/true);
+    std::vector<uint32_t> positions(1000000);
+    EV_ASSERT_OK(pool.Allocate(positions.size(), positions.data()));
+    const int64_t before = ResidentBytes();
+    for (const uint32_t p : positions) pool.meta(p)->frequency = 1;
+    const int64_t taken = ResidentBytes() - before;
+    EXPECT_LT(taken, static_cast<int64_t>(positions.size() * sizeof(RowMeta)) + (1 << 20)) << row_bytes;
+  }
+}
+#endif
 
 TEST(RowPool, AnAddressNeverChanges) {
   RowPool pool(64, false);
