@@ -182,7 +182,7 @@ TEST_P(Interleaving, TwoPromotionsOfOneRowMakeOne) {
   EXPECT_EQ(table_.Look(7), 1);
   EXPECT_EQ(table_.store().hot_rows(), 1u);
   Down();
-  EXPECT_EQ(table_.store().counts().clean_demotions.load(), 1);
+  EXPECT_EQ(table_.store().metrics(kHotTier).clean_demotions, 1);
   EXPECT_EQ(table_.RowsBelow(), 1u);
   EXPECT_EQ(table_.Read(7), 1);
 }
