@@ -98,8 +98,8 @@ class EmbeddingVariable {
   // is added to every row first (rows that exist get its initial value).
   // `global_step` becomes the rows' version when versions are recorded; < 0 leaves them.
   // Requires: grads.size() == keys.size() * dim(); slots.size() == rule.slots.count.
-  // InvalidArgument: a slot's dim is not what the rule writes; a slot of that name exists with another dim; a name stands twice; sizes
-  // differ; global_step >= 2^32 - 1 while recorded.
+  // InvalidArgument: a slot's dim is not what the rule writes; a slot of that name exists with another dim; a name stands
+  // twice; sizes differ; global_step >= 2^32 - 1 while recorded.
   // OutOfSpace: no memory for a new row.
   Status Apply(const UpdateRule& rule, Span<const SlotSpec> slots, Span<const Key> keys, Span<const float> grads,
                int64_t global_step, Executor& executor);
