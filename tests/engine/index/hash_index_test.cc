@@ -12,7 +12,6 @@
 #include "tests/support/index_support.h"
 #include "tests/support/keys.h"
 #include "tests/support/random.h"
-#include "tests/support/sanitizers.h"
 
 namespace ev {
 namespace {
@@ -128,7 +127,7 @@ TEST_F(HashIndexTest, KeysOfOneHomeLineOverflowAndWrapAround) {
 }
 
 TEST_F(HashIndexTest, RemovalGivesMemoryBack) {
-  std::vector<Key> keys(test::kUnderThreadSanitizer ? 50000 : 200000);
+  std::vector<Key> keys(200000);
   std::iota(keys.begin(), keys.end(), 0);
   InsertAll(&index_, keys);
   const int64_t full = index_.bytes();
@@ -142,7 +141,7 @@ TEST_F(HashIndexTest, RemovalGivesMemoryBack) {
 
 // The same number of keys, always others: entries of dropped keys must not pile up.
 TEST_F(HashIndexTest, ChurnDoesNotGrowIt) {
-  constexpr Key kLive = test::kUnderThreadSanitizer ? 4000 : 20000;
+  constexpr Key kLive = 20000;
   int64_t most = 0;
   for (Key key = 0; key < 8 * kLive; ++key) {
     ASSERT_EQ(test::InsertOne(&index_, key, static_cast<Location>(key)), kNoLocation);
