@@ -39,7 +39,8 @@ void StripeDedup::Run(Span<const KeyAt> entries) {
     const Key key = entries[e].key;
     size_t at = entries[e].top & mask;
     uint32_t found = table[at];
-    while ((found != 0) & (keys[found] != key)) {
+    keys[0] = key;  // an empty place ends the search as the key's own does: one branch, that is nearly never taken
+    while (keys[found] != key) {
       at = (at + 1) & mask;
       found = table[at];
     }

@@ -15,9 +15,14 @@ namespace ev {
 // Requires: an EpochGuard of the index is held for as long as the probe lives.
 struct IndexProbe {
   using View = HashIndex::View;
-  explicit IndexProbe(const HashIndex& index) : directory(index.directory_.load(std::memory_order_acquire)) {}
-  const View* FindView(uint64_t hash) const { return directory->at(hash).load(std::memory_order_acquire); }
-  const HashIndex::Directory* directory;
+  explicit IndexProbe(const HashIndex& index) {
+    const auto* directory = index.directory_.load(std::memory_order_acquire);
+    views = directory->views.data();
+    shift = 64 - directory->bits;
+  }
+  const View* FindView(uint64_t hash) const { return views[hash >> shift].load(std::memory_order_acquire); }
+  const std::atomic<View*>* views;
+  int shift;
 };
 
 // The order of these includes is their meaning.
