@@ -2,9 +2,9 @@
 #pragma once
 
 // For REGISTER_OP.  A graph written without them keeps its rows in DRAM.
-#define EV_STORAGE_ATTRS                    \
-  Attr("storage_type: int = 1")             \
-      .Attr("storage_path: string = ''")    \
-      .Attr("dram_bytes: int = 1073741824") \
+#define EV_STORAGE_ATTRS                      \
+  Attr("storage_type: int = 1")               \
+      .Attr("storage_path: string = ''")      \
+      .Attr("dram_bytes: int = 1073741824")   \
       .Attr("middle_bytes: int = 1073741824") \
       .Attr("cache_strategy: int = 1")
