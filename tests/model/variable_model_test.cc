@@ -11,6 +11,7 @@
 #include "ev_tf/variable/embedding_variable.h"
 #include "tests/support/keys.h"
 #include "tests/support/random.h"
+#include "tests/support/tiers.h"
 #include "tests/support/variable_support.h"
 
 namespace ev {
@@ -89,8 +90,19 @@ struct ModelCase {
   std::string name;
   int64_t dim;
   int threads;
-  size_t rules;  // how many of AllRules() share the variable
+  size_t rules;              // how many of AllRules() share the variable
+  int64_t dram_bytes = 0;    // of rows; 0: DRAM holds all of them
+  int64_t middle_bytes = 0;  // of rows of a tier between DRAM and a log; 0: none
 };
+
+VariableOptions OptionsOf(const ModelCase& model) {
+  VariableOptions options = test::Options(model.dim, true);
+  if (model.dram_bytes == 0) return options;
+  options.storage.dram_bytes = model.dram_bytes;
+  options.storage.open_lower = test::OpenSmallLog(false);
+  if (model.middle_bytes != 0) options.storage.between.push_back({test::OpenDram(), model.middle_bytes});
+  return options;
+}
 
 class VariableModel : public testing::TestWithParam<ModelCase> {
  protected:
@@ -129,6 +141,8 @@ class VariableModel : public testing::TestWithParam<ModelCase> {
     } else if (action == 8 && random_.OneIn(5)) {
       EV_ASSERT_OK(ev_->Clear());
       model_.rows.clear();
+    } else if (action == 9) {
+      EV_ASSERT_OK(ev_->FlushEvictions());
     }
   }
 
@@ -189,7 +203,7 @@ class VariableModel : public testing::TestWithParam<ModelCase> {
   const int64_t dim_ = GetParam().dim;
   test::Random random_{1};
   const std::vector<float> defaults_ = random_.Floats(static_cast<size_t>(7 * dim_), -1, 1);
-  std::unique_ptr<EmbeddingVariable> ev_ = test::NewVariable(test::Options(dim_, true), defaults_);
+  std::unique_ptr<EmbeddingVariable> ev_ = test::NewVariable(OptionsOf(GetParam()), defaults_);
   Model model_{dim_, defaults_};
   std::unique_ptr<Executor> executor_ = NewThreadPoolExecutor(GetParam().threads);
   std::vector<Key> keys_;
@@ -207,7 +221,10 @@ TEST_P(VariableModel, EqualsADictionary) {
 INSTANTIATE_TEST_SUITE_P(Variables, VariableModel,
                          testing::Values(ModelCase{"one_float", 1, 1, 1}, ModelCase{"two_optimizers", 4, 1, 2},
                                          ModelCase{"odd_dim_and_threads", 17, 2, 3}, ModelCase{"all_rules", 8, 1, 10},
-                                         ModelCase{"wide_rows_and_threads", 600, 4, 1}),
+                                         ModelCase{"wide_rows_and_threads", 600, 4, 1},
+                                         ModelCase{"two_tiers", 4, 1, 3, 2000},
+                                         ModelCase{"three_tiers", 4, 1, 3, 500, 2000},
+                                         ModelCase{"three_tiers_and_threads", 17, 4, 5, 3000, 6000}),
                          [](const auto& info) { return info.param.name; });
 
 }  // namespace

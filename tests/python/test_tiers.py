@@ -7,6 +7,8 @@ import pytest
 import tensorflow as tf
 
 import ev_tf
+from ev_tf import variable
+from ev_tf._native import raw_ops
 
 v1 = tf.compat.v1
 TYPES = ["DRAM_SSDHASH", "DRAM_LEVELDB", "DRAM_PMEM", "PMEM_MEMKIND", "DRAM_PMEM_SSDHASH"]
@@ -209,6 +211,88 @@ def test_lookup_tier_of_three(make_ev, tmp_path, skip_without):
   assert ev.lookup_tier(np.arange(13)).numpy().tolist() == [2] * 4 + [1, 0, 1, 1, 1] + [0] * 3 + [-1]
   assert int(ev.remove(np.arange(0, 12, 2))) == 6
   assert [ev.metrics()[f"tier{t}/rows"] for t in range(3)] == [3, 1, 2]
+
+
+def test_metrics_of_each_tier(make_ev, tmp_path, rng, skip_without):
+  skip_without("DRAM_PMEM_SSDHASH")
+  ev = make_ev(DIM, initializer=v1.zeros_initializer(),
+               ev_option=tiered("DRAM_PMEM_SSDHASH", tmp_path, 4 * PADDED, "LRU", middle=2))
+  assert set(ev.metrics()) == {*variable.METRICS, *(f"tier{t}/{name}" for t in range(3) for name in variable.TIER_METRICS)}
+  hits, trained = [0, 0, 0], set()
+  for id_ in rng.integers(0, 30, 150):
+    for trains in (False, True):
+      tier = int(ev.lookup_tier([id_])[0])
+      if tier >= 0:
+        hits[tier] += 1
+      if trains:
+        train_once(ev, id_)
+      else:
+        tf.gather(ev, tf.constant([id_], tf.int64))
+      ev.flush_evictions()
+    trained.add(id_)
+  m = ev.metrics()
+  tiers = ev.lookup_tier(np.arange(30)).numpy()
+  for t in range(3):
+    assert m[f"tier{t}/rows"] == (tiers == t).sum()
+    # A turn of the eviction pool that began before a flush may move a row after it.
+    assert abs(m[f"tier{t}/hits"] - hits[t]) <= 2
+    assert m[f"tier{t}/misses"] == sum(m[f"tier{u}/hits"] for u in range(t + 1, 3))
+    assert (m[f"tier{t}/promotions"] == 0) == (t == 0) and (m[f"tier{t}/demotions"] == 0) == (t == 2)
+  assert sum(hits) == m["lookup_keys"] - m["lookup_misses"] + m["update_rows"] - m["inserts"] and m["inserts"] == len(trained)
+  assert m["promotions"] == m["tier0/misses"] == m["cold_reads"]
+  assert m["tier1/capacity"] == 8 and m["tier1/write_amplification"] == 1.0
+  assert m["tier1/read_p99_us"] >= m["tier1/read_p50_us"] > 0 and isinstance(m["tier1/read_p50_us"], float)
+  assert m["tier2/writes"] + m["tier1/clean_demotions"] >= m["tier1/demotions"] > 0
+  assert all(isinstance(value, int) for name, value in m.items() if not name.endswith(("_us", "amplification")))
+
+  @tf.function
+  def of_an_argument(table):
+    return table.metrics()
+
+  inside = {name: value.numpy() for name, value in of_an_argument(ev).items()}
+  assert set(inside) == set(m) and inside["tier2/rows"] == m["tier2/rows"]
+
+
+def train_once(ev, id_):
+  """One update, and no lookup."""
+  v1.train.GradientDescentOptimizer(1.0).apply_gradients(
+      [(tf.IndexedSlices(tf.ones([1, DIM]), tf.constant([id_], tf.int64)), ev)])
+
+
+def test_the_names_of_metrics_are_the_op_s(make_ev):
+  ev = make_ev(DIM)
+  assert tuple(name.decode() for name in raw_ops.ev_metrics(ev.handle).names.numpy()) == variable.METRICS
+  assert tuple(name.decode() for name in raw_ops.ev_tier_metrics(ev.handle).names.numpy()) == variable.TIER_METRICS
+  assert raw_ops.ev_tier_metrics(ev.handle, tiers=4).values.shape == [4, len(variable.TIER_METRICS)]
+  train_eagerly(ev, [1, 2, 2])
+  metrics = ev.metrics()
+  assert metrics["tier0/rows"] == 2 and metrics["tier0/hits"] == 0 and "tier1/rows" not in metrics
+  tf.gather(ev, tf.constant([2, 1, 2, 9], tf.int64))
+  assert ev.metrics()["tier0/hits"] == 3
+
+
+def test_parts_add_up():
+  parts = [{"rows": 3, "row_bytes": 32, "tier0/read_p99_us": 4.0, "tier1/written_bytes": 100, "tier1/write_amplification": 2.0},
+           {"rows": 4, "row_bytes": 32, "tier0/read_p99_us": 9.0, "tier1/written_bytes": 300, "tier1/write_amplification": 1.0},
+           {"rows": 0, "row_bytes": 32, "tier0/read_p99_us": 0.0, "tier1/written_bytes": 0, "tier1/write_amplification": 0.0}]
+  expected = {"rows": 7, "row_bytes": 32, "tier0/read_p99_us": 9.0, "tier1/written_bytes": 400,
+              "tier1/write_amplification": 400 / (50 + 300)}
+  assert variable.summed(parts) == expected
+  with tf.Graph().as_default(), v1.Session() as session:
+    as_tensor = lambda value: tf.constant(value, tf.int64 if isinstance(value, int) else tf.float64)
+    total = variable.summed([{name: as_tensor(value) for name, value in part.items()} for part in parts])
+    assert session.run(total) == expected
+
+
+def test_persistent_memory_that_the_machine_lacks(make_ev):
+  option = ev_tf.EmbeddingVariableOption(storage_option=ev_tf.StorageOption(ev_tf.StorageType.PMEM_MEMKIND, None, [64]))
+  try:
+    ev = make_ev(DIM, ev_option=option)
+  except tf.errors.UnimplementedError as error:
+    assert "KMEM DAX" in error.message or "libmemkind" in error.message
+  else:  # a machine that has it
+    train_eagerly(ev, [1])
+    assert int(ev.size()) == 1
 
 
 def test_tiers_of_the_parts(make_ev, tmp_path):

@@ -170,6 +170,14 @@ def test_an_environment_variable_without_a_meaning(name, value, message, make_ev
   make_ev(DIM, ev_option=tiered("DRAM_LEVELDB", tmp_path))  # which asks nobody
 
 
+@pytest.mark.parametrize("value", ["abc", "-3", "0"])
+def test_eviction_threads_that_are_none(value, make_ev, tmp_path, monkeypatch):
+  monkeypatch.setenv("TF_MULTI_TIER_EV_EVICTION_THREADS", value)
+  with pytest.raises(tf.errors.InvalidArgumentError, match=f"EVICTION_THREADS: expected 1 to 256, found {value}"):
+    make_ev(DIM, ev_option=tiered("DRAM_PMEM", tmp_path))
+  make_ev(DIM)
+
+
 @pytest.mark.parametrize("asynchronous, scheme", [("0", "directio"), ("1", "directio"), ("1", "mmap_and_madvise")])
 def test_the_ways_of_the_log(asynchronous, scheme, make_ev, tmp_path, monkeypatch):
   monkeypatch.setenv("TF_SSDHASH_ASYNC_COMPACTION", asynchronous)

@@ -2,8 +2,10 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <memory>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -24,6 +26,7 @@ class WatchedTier final : public Tier {
     std::atomic<int64_t> gets{0}, rows_got{0}, most_rows_got{0};  // calls; rows; rows of one call
     std::atomic<int64_t> puts{0}, rows_put{0};
     std::atomic<bool> fail_puts{false};
+    std::atomic<int> delay_us{0};           // of each get and put
     std::atomic<int64_t> puts_to_fail{-1};  // fails the put of this number, counted down; -1: none
   };
 
@@ -37,6 +40,7 @@ class WatchedTier final : public Tier {
   size_t row_bytes() const override { return rows_.row_bytes(); }
   Status Get(Span<const Key> keys, Span<const Position> positions, Span<std::byte> rows) override {
     ++watch_->gets;
+    std::this_thread::sleep_for(std::chrono::microseconds(watch_->delay_us));
     watch_->rows_got += static_cast<int64_t>(keys.size());
     Raise(watch_->most_rows_got, static_cast<int64_t>(keys.size()));
     return rows_.Get(keys, positions, rows);
@@ -44,6 +48,7 @@ class WatchedTier final : public Tier {
   Status Put(Span<const Key> keys, Span<const std::byte> rows, Span<Position> positions) override {
     if (watch_->fail_puts || watch_->puts_to_fail.fetch_sub(1) == 0) return OutOfSpace("watched tier: full");
     ++watch_->puts;
+    std::this_thread::sleep_for(std::chrono::microseconds(watch_->delay_us));
     watch_->rows_put += static_cast<int64_t>(keys.size());
     EV_RETURN_IF_ERROR(rows_.Put(keys, rows, positions));
     Raise(watch_->most_rows, watch_->rows += static_cast<int64_t>(keys.size()));
@@ -71,6 +76,13 @@ class WatchedTier final : public Tier {
 inline StorageOptions::Opener OpenWatched(WatchedTier::Watch* watch) {
   return [watch](size_t record_bytes, Relocator*, std::shared_ptr<Tier>* out) {
     *out = std::make_shared<WatchedTier>(record_bytes, watch);
+    return OkStatus();
+  };
+}
+
+inline StorageOptions::Opener OpenDram() {
+  return [](size_t record_bytes, Relocator*, std::shared_ptr<Tier>* out) {
+    *out = std::make_shared<DramTier>(record_bytes, false);
     return OkStatus();
   };
 }

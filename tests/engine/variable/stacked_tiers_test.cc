@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <cmath>
+#include <filesystem>
 #include <numeric>
 
 #include "ev_tf/optim/adagrad.h"
@@ -175,6 +177,62 @@ TEST(StackedTiers, ClearDropsWhatIsInEveryTier) {
   EXPECT_EQ(stack.Look(1), 1.0f);
 }
 
+// What the log says of itself against the files that lie there.
+TEST(StackedTiers, TheMetricsOfALogAreThoseOfItsFiles) {
+  std::string path;
+  std::shared_ptr<Tier> log;
+  const auto open = [&](size_t record_bytes, Relocator* relocator, std::shared_ptr<Tier>* out) {
+    const auto directory = std::make_shared<test::TempDir>();
+    path = directory->path();
+    SsdLogOptions options;
+    options.path = path;
+    options.row_bytes = record_bytes;
+    options.segment_bytes = 20 << 10;
+    options.io_mode = SsdIoMode::kBuffered;
+    options.durable = false;
+    options.delete_on_close = true;
+    options.relocator = relocator;
+    std::unique_ptr<SsdLogTier> tier;
+    EV_RETURN_IF_ERROR(SsdLogTier::Open(options, &tier));
+    log = std::shared_ptr<Tier>(tier.release(), [directory](Tier* owned) { delete owned; });
+    *out = log;
+    return OkStatus();
+  };
+  Stack stack(10, 20, CacheStrategy::kLru, open);
+  const auto bytes_there = [&] {
+    uint64_t bytes = 0;
+    for (const auto& file : std::filesystem::directory_iterator(path)) {
+      if (file.path().filename() != "LOCK") bytes += file.file_size();
+    }
+    return static_cast<int64_t>(bytes);
+  };
+  EV_ASSERT_OK(stack.Train(Range(0, 3000)));
+  EV_ASSERT_OK(stack.variable->FlushEvictions());
+  EV_ASSERT_OK(log->Flush());
+  TierMetrics m = stack.Metrics(2);
+  EXPECT_EQ(m.rows, 3000 - 30);
+  EXPECT_EQ(m.copies, 0);
+  EXPECT_EQ(m.writes, 3000 - 30) << "the rows that went down, once each";
+  EXPECT_EQ(m.compaction_bytes, 0) << "there is nothing to clear away";
+  EXPECT_LE(m.written_bytes, bytes_there()) << "files are as long as what was written to them, and room at the end";
+  EXPECT_GE(m.written_bytes, m.writes * kRowBytes);
+  EXPECT_DOUBLE_EQ(m.write_amplification,
+                   static_cast<double>(m.written_bytes) / static_cast<double>(m.writes * kRowBytes));
+  EXPECT_DOUBLE_EQ(m.space_amplification, static_cast<double>(m.bytes) / static_cast<double>(m.rows * kRowBytes));
+  EXPECT_GE(m.bytes, m.rows * kRowBytes);
+  for (int round = 0; round < 6; ++round) {
+    EV_ASSERT_OK(stack.Train(Range(0, 3000)));
+    EV_ASSERT_OK(stack.variable->FlushEvictions());
+  }
+  m = stack.Metrics(2);
+  EXPECT_GT(m.compaction_bytes, 0);
+  EXPECT_EQ(m.compaction_bytes % kRowBytes, 0);
+  EXPECT_GE(m.written_bytes, m.compaction_bytes);
+  EXPECT_GT(m.device_reads, 0);
+  EXPECT_EQ(m.rows, 3000 - 30);
+  log.reset();
+}
+
 TEST(StackedTiers, MoreTiersThanALocationCanName) {
   WatchedTier::Watch watch;
   VariableOptions options = test::Options(kDim);
@@ -203,7 +261,7 @@ TEST(StackedTiers, NothingIsLostWhileRowsMoveBetweenThreeTiers) {
   for (const bool async_compaction : {false, true}) {
     Stack stack(40, 100, async_compaction ? CacheStrategy::kLru : CacheStrategy::kLfu,
                 test::OpenSmallLog(async_compaction));
-    constexpr int kTrainers = 4, kSteps = 150, kKeys = 600;
+    constexpr int kTrainers = 4, kSteps = 100, kKeys = 600;
     std::array<std::atomic<int>, kKeys> counts{};
     std::atomic<int> training{kTrainers};
     const auto batch = [](test::Random* random) {

@@ -32,7 +32,20 @@ TEST(StorageTypeTest, WhatIsRefusedIsNamed) {
   EXPECT_EQ(out.dram_bytes, 1);
   test::ExpectError(make(12, "", 1), StatusCode::kInvalidArgument, {"storage_path", "directory"});
   test::ExpectError(make(14, dir.path(), 0), StatusCode::kInvalidArgument, {"storage_size", "found 0"});
-  test::ExpectError(make(6, dir.path(), 1), StatusCode::kUnavailable, {"storage_type 6"});
+  for (const int hbm : {6, 13, 102, 104, 105, 106, 107}) {
+    test::ExpectError(make(hbm, dir.path(), 1), StatusCode::kUnavailable,
+                      {"storage_type " + std::to_string(hbm), "GPU memory"});
+  }
+  for (const int three : {101, 103}) {
+    EV_EXPECT_OK(MakeStorage(static_cast<StorageType>(three), dir.path(), {100, 200}, CacheStrategy::kLru, &out));
+    ASSERT_EQ(out.between.size(), 1u);
+    EXPECT_EQ(out.dram_bytes, 100);
+    EXPECT_EQ(out.between[0].bytes, 200);
+    test::ExpectError(MakeStorage(static_cast<StorageType>(three), dir.path(), {100, 0}, CacheStrategy::kLru, &out),
+                      StatusCode::kInvalidArgument, {"storage_size", "tier below DRAM", "found 0"});
+  }
+  EV_EXPECT_OK(make(2, "", 1));
+  test::ExpectError(make(3, "", 1), StatusCode::kInvalidArgument, {"storage_path"});
   test::ExpectError(make(77, dir.path(), 1), StatusCode::kUnavailable, {"storage_type 77"});
 }
 
