@@ -90,7 +90,7 @@ struct ModelCase {
   std::string name;
   int64_t dim;
   int threads;
-  size_t rules;              // how many of AllRules() share the variable, at most, at most
+  size_t rules;              // how many of AllRules() share the variable, at most
   int64_t dram_bytes = 0;    // of rows; 0: DRAM holds all of them
   int64_t middle_bytes = 0;  // of rows of a tier between DRAM and a log; 0: none
 };
