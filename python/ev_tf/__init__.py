@@ -32,7 +32,7 @@ _HOMES = {
     "get_embedding_variable": "creation",
 }
 _NEED_NO_TENSORFLOW = ("options",)
-_MODULES = ("data", "engine", "keras", "summary", "testing", "train")
+_MODULES = ("data", "engine", "feature_column", "keras", "summary", "testing", "train")
 
 __all__ = sorted([*_HOMES, *_MODULES])
 

@@ -9,8 +9,8 @@ import tensorflow as tf
 
 import ev_tf
 
-MODULES = ("ev_tf", "ev_tf.creation", "ev_tf.data", "ev_tf.keras", "ev_tf.lookup", "ev_tf.options", "ev_tf.partitioned",
-           "ev_tf.summary", "ev_tf.testing.model", "ev_tf.train", "ev_tf.variable")
+MODULES = ("ev_tf", "ev_tf.creation", "ev_tf.data", "ev_tf.feature_column.columns", "ev_tf.keras", "ev_tf.lookup",
+           "ev_tf.options", "ev_tf.partitioned", "ev_tf.summary", "ev_tf.testing.model", "ev_tf.train", "ev_tf.variable")
 
 
 @pytest.mark.parametrize("name", MODULES)
