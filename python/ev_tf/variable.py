@@ -35,6 +35,9 @@ METRICS = ("rows", "row_bytes", "row_pool_bytes", "index_bytes", "meta_bytes", "
            "update_keys", "update_rows", "inserts", "removes", "hot_rows", "hot_capacity", "lower_rows", "lower_bytes",
            "promotions", "demotions", "clean_demotions", "cold_reads", "late_reads")
 
+# Functions that are called with each new variable of a graph or of eager mode. ev_tf.deeprec fills DeepRec's collections.
+on_creation = []
+
 
 class EmbeddingVariableSpec(resource_variable_ops.VariableSpec):
   """The TypeSpec that makes an EmbeddingVariable a composite tensor, so that it can be an argument of a tf.function and
@@ -145,6 +148,8 @@ class EmbeddingVariable(CheckpointNode, NoDenseValue, resource_variable_ops.Reso
     self._set_up(spec, option)
     if in_graph:
       self._add_to_collections(collections)
+    for function in on_creation:
+      function(self)
 
   def _make_in_graph(self, spec, scope, draw_default_rows):
     """Handle, initializer and the nodes that a VariableDef names, as arguments of BaseResourceVariable."""
