@@ -43,7 +43,7 @@ _HOMES = {
     "safe_embedding_lookup_sparse": "lookup",
 }
 _NEED_NO_TENSORFLOW = ("options",)
-_MODULES = ("data", "engine", "keras", "kv_variable_ops", "summary", "testing", "train")
+_MODULES = ("data", "engine", "feature_column", "keras", "kv_variable_ops", "summary", "testing", "train")
 
 __all__ = sorted([*_HOMES, *_MODULES])
 

@@ -4,7 +4,8 @@ Stock optimizers update a variable by reading it, or by calling an op on slot va
 to a table. So the few methods through which they do that look first whether the variable is an EmbeddingVariable. For any
 other variable the original is called with what it was given.
 
-A patch waits until the program itself has imported the module, and is made once.
+A patch waits until the program itself has imported the module, and is made once. Those of feature columns wait for
+ev_tf.feature_column, too.
 """
 
 import dataclasses
@@ -24,7 +25,7 @@ class Patch:
     attribute: str, name of the function.
     wrapper: "module:function"; the function takes the original and gives its replacement.
     reason: str, what stock code does to a table without it.
-    major: str or None, the first number of the version of the module's package that has the attribute.
+    major: str, the first number of the version of the module's package that has the attribute; "" for any.
   """
 
   module: str
@@ -59,6 +60,25 @@ def _keras2(package):
   )
 
 
+def _feature_columns():
+  new, old = "tensorflow.python.feature_column.feature_column_v2", "tensorflow.python.feature_column.feature_column"
+  hooks = "ev_tf.feature_column.hooks"
+  return (
+      Patch(new, "EmbeddingColumn", "create_state", f"{hooks}:wrap_create_state", "makes a dense variable"),
+      Patch(new, "EmbeddingColumn", "_old_get_dense_tensor_internal", f"{hooks}:wrap_get_dense_tensor",
+            "makes a dense variable"),
+      Patch(new, "SharedEmbeddingColumn", "_get_dense_tensor_internal", f"{hooks}:wrap_get_shared_tensor",
+            "makes a dense variable"),
+      Patch(old, "_SharedEmbeddingColumn", "_get_dense_tensor_internal", f"{hooks}:wrap_get_shared_tensor",
+            "makes a dense variable"),
+      Patch(new, "_StateManagerImpl", "create_variable", f"{hooks}:wrap_create_variable", "makes dense weights"),
+      Patch(old, "_FCLinearWrapper", "build", f"{hooks}:wrap_build_linear", "makes dense weights"),
+      Patch(old, "", "_create_categorical_column_weighted_sum", f"{hooks}:wrap_weighted_sum", "makes dense weights"),
+      Patch("tensorflow_estimator.python.estimator.canned.linear", "", "_compute_fraction_of_zero",
+            f"{hooks}:wrap_fraction_of_zero", "reads whole variables for a summary"),
+  )
+
+
 PATCHES = (
     Patch(_V1, "", "_get_processor", "ev_tf.optimizers.v1:wrap_get_processor", "knows VarHandleOp only"),
     Patch(_V1, "Optimizer", "apply_gradients", "ev_tf.optimizers.v1:wrap_apply_gradients",
@@ -81,8 +101,17 @@ PATCHES = (
     *_keras2("tf_keras"),
 )
 
+FEATURE_COLUMN_PATCHES = _feature_columns()  # made once ev_tf.feature_column is imported
+
 _lock = threading.Lock()
 _waiting = list(PATCHES)
+
+
+def add(patches):
+  """Makes these patches too: a list of this file that was not asked for until now."""
+  with _lock:
+    _waiting.extend(patches)
+  apply()
 
 
 def apply():
@@ -113,7 +142,7 @@ def _make(patch):
   owner = getattr(module, patch.owner, None) if patch.owner else module
   original = getattr(owner, patch.attribute, None)
   if original is None:
-    raise ImportError(f"ev_tf cannot make {patch.module.split('.')[0]}'s optimizers take an EmbeddingVariable: {patch} does "
+    raise ImportError(f"ev_tf cannot make {patch.module.split('.')[0]} take an EmbeddingVariable: {patch} does "
                       "not exist in the version that is installed. See ev_tf's README for the versions it supports.")
   wrapper_module, function = patch.wrapper.split(":")
   replacement = getattr(importlib.import_module(wrapper_module), function)(original)

@@ -85,6 +85,9 @@ def _ratio(a, b):
     return a / b if b else 0.0
   return math_ops.div_no_nan(a, b)
 
+# Functions that are called with each new variable of a graph or of eager mode. ev_tf.deeprec fills DeepRec's collections.
+on_creation = []
+
 
 class EmbeddingVariableSpec(resource_variable_ops.VariableSpec):
   """The TypeSpec that makes an EmbeddingVariable a composite tensor, so that it can be an argument of a tf.function and
@@ -195,6 +198,8 @@ class EmbeddingVariable(CheckpointNode, NoDenseValue, resource_variable_ops.Reso
     self._set_up(spec, option)
     if in_graph:
       self._add_to_collections(collections)
+    for function in on_creation:
+      function(self)
 
   @staticmethod
   def _make_content(spec, handle, default_rows, option):

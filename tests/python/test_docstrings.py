@@ -9,7 +9,8 @@ import tensorflow as tf
 
 import ev_tf
 
-MODULES = ("ev_tf", "ev_tf.adaptive", "ev_tf.creation", "ev_tf.data", "ev_tf.dynamic_dimension", "ev_tf.group_lookup",
+MODULES = ("ev_tf", "ev_tf.adaptive", "ev_tf.creation", "ev_tf.data", "ev_tf.dynamic_dimension", "ev_tf.feature_column.columns",
+           "ev_tf.group_lookup",
            "ev_tf.keras", "ev_tf.kv_variable_ops", "ev_tf.lookup", "ev_tf.multihash", "ev_tf.options", "ev_tf.partitioned",
            "ev_tf.summary", "ev_tf.testing.model", "ev_tf.train.adagrad_decay", "ev_tf.train.adam_async", "ev_tf.train.adamw",
            "ev_tf.train.ftrl", "ev_tf.train.row_wise_adagrad", "ev_tf.variable")

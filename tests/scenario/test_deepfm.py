@@ -362,3 +362,20 @@ def test_quick_demo_reaches_the_auc_of_static_tables(tmp_path, monkeypatch, caps
   ev, static = results[3], results[7]
   assert (ev["table"], static["table"], ev["epoch"]) == ("ev", "static", 1.0)
   assert ev["held_out_auc"] == pytest.approx(static["held_out_auc"], abs=2e-3) and ev["held_out_auc"] > 0.74
+
+
+def test_estimator_reaches_the_auc_of_the_program(make_run, data, tmp_path):
+  import tensorflow as tf
+
+  if not hasattr(tf, "estimator"):
+    pytest.skip(f"TensorFlow {tf.__version__} has no Estimators; 2.15 is the last with them")
+  import estimator as estimator_program
+
+  run = make_run("ev")
+  losses_of(run)
+  parts = orc_data.find_parts(data, 0.2)
+  estimator, found = estimator_program.train(training.Settings("ev", **SMALL), *parts, tmp_path / "estimator")
+  assert found.auc == pytest.approx(run.history[-1].held_out_auc, abs=2e-3)
+  assert found.loss == pytest.approx(run.history[-1].held_out_loss, abs=2e-3)
+  exported = estimator.export_saved_model(str(tmp_path / "exported"), estimator_program.serving_input)
+  assert (Path(exported.decode()) / "saved_model.pb").exists()

@@ -1,0 +1,232 @@
+"""DeepRec's options of sessions, servers, savers and graphs on stock ones."""
+
+import tensorflow as tf
+from tensorflow.core.protobuf import config_pb2
+from tensorflow.python.ops import variable_scope
+
+from ev_tf.deeprec import notices
+
+_v1 = tf.compat.v1
+
+# Fields that DeepRec added to ConfigProto and its parts, and what is true without them.
+IGNORED_FIELDS = {
+    "do_smart_stage": "batches are prepared by tf.data alone",
+    "do_smart_stage_gpu": "batches are prepared by tf.data alone",
+    "do_op_fusion": "ops run as the graph has them",
+    "do_async_embedding": "lookups run in the step that needs them, so that no row is read late",
+    "async_embedding_options": "lookups run in the step that needs them, so that no row is read late",
+    "stage_subgraph_on_cpu": "batches are prepared by tf.data alone",
+    "smart_stage_options": "batches are prepared by tf.data alone",
+    "executor_policy": "the stock executor runs the graph",
+    "enable_mem_opt": "the stock allocator is used",
+    "gpu_memory_optimization": "the stock allocator is used",
+    "run_cost_model_executor": "the stock executor runs the graph",
+    "per_session_devices": "sessions share devices",
+    "tensor_buffer_size": "the stock allocator is used",
+    "session_group_size": "there is one session",
+    "use_per_session_stream": "the stock streams are used",
+}
+# Fields whose meaning changes what is trained.
+REFUSED_FIELDS = {"micro_batch_num": "give the batch size that the gradient is to be taken over"}
+
+
+class Message:
+  """A protocol buffer that also takes the fields that DeepRec added to it.
+
+  Everything else goes to the stock message, as which it also shows itself to isinstance.
+
+  Args:
+    message: the stock message.
+  """
+
+  def __init__(self, message):
+    object.__setattr__(self, "_message", message)
+
+  @property
+  def __class__(self):
+    return type(self._message)
+
+  def __getattr__(self, name):
+    if name in IGNORED_FIELDS:
+      notices.ignored(name, IGNORED_FIELDS[name])
+      return Sink()
+    value = getattr(self._message, name)
+    field = type(self._message).DESCRIPTOR.fields_by_name.get(name)
+    return Message(value) if field is not None and hasattr(value, "DESCRIPTOR") else value
+
+  def __setattr__(self, name, value):
+    if name in IGNORED_FIELDS:
+      notices.ignored(name, IGNORED_FIELDS[name])
+    elif name in REFUSED_FIELDS:
+      if value not in (0, 1):
+        raise notices.missing(f"ConfigProto's {name}", REFUSED_FIELDS[name])
+    else:
+      setattr(self._message, name, value)
+
+  def __eq__(self, other):
+    return self._message == stock(other)
+
+  def __deepcopy__(self, memo):
+    copy = type(self._message)()
+    copy.CopyFrom(self._message)
+    return Message(copy)
+
+  def __repr__(self):
+    return repr(self._message)
+
+  __str__ = __repr__
+
+
+class Sink:
+  """What stands for a part of a message that DeepRec added: takes every field, and keeps none."""
+
+  def __getattr__(self, name):
+    if name.startswith("__"):
+      raise AttributeError(name)
+    return Sink()
+
+  def __setattr__(self, name, value):
+    pass
+
+  def __call__(self, *args, **kwargs):
+    return Sink()
+
+
+def stock(message):
+  """The stock message in a Message; anything else as it is."""
+  return message._message if type(message) is Message else message  # pylint: disable=unidiomatic-typecheck
+
+
+def _stock_arguments(kwargs):
+  kept = {}
+  for name, value in kwargs.items():
+    if name in IGNORED_FIELDS:
+      notices.ignored(name, IGNORED_FIELDS[name])
+    elif name in REFUSED_FIELDS:
+      if value not in (0, 1):
+        raise notices.missing(f"ConfigProto's {name}", REFUSED_FIELDS[name])
+    else:
+      kept[name] = stock(value)
+  return kept
+
+
+def ConfigProto(**kwargs):  # pylint: disable=invalid-name
+  """tf.ConfigProto."""
+  return Message(config_pb2.ConfigProto(**_stock_arguments(kwargs)))
+
+
+def GraphOptions(**kwargs):  # pylint: disable=invalid-name
+  """tf.GraphOptions."""
+  return Message(config_pb2.GraphOptions(**_stock_arguments(kwargs)))
+
+
+def OptimizerOptions(**kwargs):  # pylint: disable=invalid-name
+  """tf.OptimizerOptions."""
+  return Message(config_pb2.OptimizerOptions(**_stock_arguments(kwargs)))
+
+
+def wrap_session_init(original):
+  """BaseSession.__init__ that takes a Message."""
+
+  def __init__(self, target="", graph=None, config=None):
+    return original(self, target, graph, stock(config))
+
+  return __init__
+
+
+class Server(_v1.train.Server):
+  """tf.train.Server; DeepRec's protocols become grpc."""
+
+  def __init__(self, server_or_cluster_def, job_name=None, task_index=None, protocol=None, config=None, start=True):
+    super().__init__(server_or_cluster_def, job_name, task_index, _protocol(protocol), stock(config), start)
+
+
+def _protocol(name):
+  if name in ("grpc++", "star_server", "star_server_lite", "seastar"):
+    notices.ignored(f"protocol {name!r}", "servers talk gRPC")
+    return "grpc"
+  return name
+
+
+def _without_increments(kwargs):
+  """Takes the arguments of incremental checkpoints out of kwargs."""
+  asked = [name for name in list(kwargs) if name.startswith(("save_incremental_", "incremental_")) and kwargs.pop(name)]
+  if asked:
+    notices.ignored(", ".join(sorted(asked)), "every checkpoint is a whole one; what was trained since the last is lost in a "
+                    "crash, as without the option")
+  for name in [name for name in kwargs if name.startswith(("save_incremental_", "incremental_"))]:
+    del kwargs[name]
+  return kwargs
+
+
+class Saver(_v1.train.Saver):
+  """tf.train.Saver; without incremental checkpoints."""
+
+  def __init__(self, *args, **kwargs):
+    super().__init__(*args, **_without_increments(kwargs))
+
+
+def MonitoredTrainingSession(*args, **kwargs):  # pylint: disable=invalid-name
+  """tf.train.MonitoredTrainingSession; without incremental checkpoints."""
+  return _v1.train.MonitoredTrainingSession(*args, **_without_increments(kwargs))
+
+
+def staged(features, *args, **kwargs):
+  """tf.staged: the features as they are."""
+  del args, kwargs
+  notices.ignored("tf.staged", "a batch is taken in the step that needs it; dataset.prefetch reads ahead")
+  return features
+
+
+def make_prefetch_hook(*args, **kwargs):
+  """tf.make_prefetch_hook: a hook that does nothing."""
+  del args, kwargs
+  notices.ignored("tf.make_prefetch_hook", "tf.data runs its own threads")
+  return _v1.train.SessionRunHook()
+
+
+def enable_distributed_strategy(strategy="parameter_server", *args, **kwargs):
+  """tf.config.experimental.enable_distributed_strategy."""
+  del args, kwargs
+  if strategy == "collective":
+    raise notices.missing('enable_distributed_strategy("collective")',
+                          "run one process, or a cluster of parameter servers with tf.train.Server")
+  notices.ignored(f"enable_distributed_strategy({strategy!r})", "a table is where its device is, and its lookups are local")
+
+
+class variable_scope_1(variable_scope.variable_scope):  # pylint: disable=invalid-name
+  """tf.variable_scope with DeepRec's keep_weights."""
+
+  def keep_weights(self, dtype=tf.float32):
+    """Variables of the scope are of this type whatever type is asked for; what is read is cast to that.
+
+    Args:
+      dtype: type of the variables, default tf.float32.
+    """
+    return _KeptWeights(self, tf.as_dtype(dtype))
+
+
+class _KeptWeights:
+  """The context manager of variable_scope.keep_weights."""
+
+  def __init__(self, scope, dtype):
+    self._scope = scope
+    self._dtype = dtype
+
+  def __enter__(self):
+    entered = self._scope.__enter__()
+    outer = entered.custom_getter
+
+    def get(getter, name, *args, **kwargs):
+      if outer is not None:
+        inner, getter = getter, lambda *a, **k: outer(inner, *a, **k)
+      wanted = tf.as_dtype(kwargs.get("dtype") or tf.float32)
+      if not wanted.is_floating or wanted == self._dtype:
+        return getter(name, *args, **kwargs)
+      return tf.cast(getter(name, *args, **{**kwargs, "dtype": self._dtype}), wanted)
+
+    entered.set_custom_getter(get)
+    return entered
+
+  def __exit__(self, *error):
+    return self._scope.__exit__(*error)

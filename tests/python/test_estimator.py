@@ -1,0 +1,150 @@
+"""Estimators over embedding variables: TensorFlow 2.15, the last that has them."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ev_tf import feature_column
+
+if not hasattr(tf, "estimator"):
+  pytest.skip(f"TensorFlow {tf.__version__} has no Estimators; 2.15 is the last with them", allow_module_level=True)
+
+v1, fc = tf.compat.v1, tf.feature_column
+BASE = 1 << 40  # no vocabulary has these ids
+
+
+def examples():
+  rng = np.random.default_rng(0)
+  ids = rng.integers(0, 50, [256, 1])
+  return {"id": ids + BASE, "x": rng.random([256, 1]).astype(np.float32)}, (ids % 2).astype(np.int32)
+
+
+def input_fn():
+  return tf.data.Dataset.from_tensor_slices(examples()).repeat().batch(64)
+
+
+def eval_fn():
+  return tf.data.Dataset.from_tensor_slices(examples()).batch(64)
+
+
+def serving():
+  inputs = {"id": v1.placeholder(tf.int64, [None, 1], "id"), "x": v1.placeholder(tf.float32, [None, 1], "x")}
+  return tf.estimator.export.ServingInputReceiver(inputs, inputs)
+
+
+def sparse(partition_num=None):
+  return feature_column.categorical_column_with_embedding("id", tf.int64, partition_num)
+
+
+def dense(partition_num=None):
+  return [fc.embedding_column(sparse(partition_num), 4), fc.numeric_column("x")]
+
+
+def custom_model_fn(features, labels, mode):
+  net = v1.feature_column.input_layer(features, dense())
+  logits = v1.layers.dense(net, 1, kernel_initializer=v1.ones_initializer())
+  predictions = {"logits": logits}
+  if mode == tf.estimator.ModeKeys.PREDICT:
+    outputs = {"serving_default": tf.estimator.export.PredictOutput(predictions)}
+    return tf.estimator.EstimatorSpec(mode, predictions, export_outputs=outputs)
+  loss = v1.losses.sigmoid_cross_entropy(labels, logits)
+  accuracy = v1.metrics.accuracy(labels, tf.cast(logits > 0, tf.int32))
+  update = v1.train.AdagradOptimizer(0.5).minimize(loss, v1.train.get_global_step())
+  return tf.estimator.EstimatorSpec(mode, predictions, loss, update, eval_metric_ops={"accuracy": accuracy})
+
+
+def custom(model_dir):
+  return tf.estimator.Estimator(custom_model_fn, str(model_dir))
+
+
+def dnn(model_dir):
+  return tf.estimator.DNNClassifier([16], dense(), str(model_dir), optimizer=lambda: tf.keras.optimizers.legacy.Adagrad(0.5))
+
+
+def dnn_v1(model_dir):
+  return v1.estimator.DNNClassifier([16], dense(2), str(model_dir), optimizer=lambda: v1.train.AdagradOptimizer(0.5))
+
+
+def linear(model_dir):
+  return tf.estimator.LinearClassifier([sparse(), fc.numeric_column("x")], str(model_dir))
+
+
+def linear_v1(model_dir):
+  return v1.estimator.LinearClassifier([sparse(2), fc.numeric_column("x")], str(model_dir))
+
+
+def combined(model_dir):
+  return tf.estimator.DNNLinearCombinedClassifier(
+      str(model_dir), [sparse()], dnn_feature_columns=dense(), dnn_hidden_units=[16],
+      dnn_optimizer=lambda: tf.keras.optimizers.legacy.Adagrad(0.5))
+
+
+def combined_v1(model_dir):
+  return v1.estimator.DNNLinearCombinedClassifier(
+      str(model_dir), [sparse()], dnn_feature_columns=dense(), dnn_hidden_units=[16],
+      dnn_optimizer=lambda: v1.train.AdagradOptimizer(0.5))
+
+
+def slowly(make):
+  return pytest.param(make, marks=pytest.mark.slow, id=make.__name__)
+
+
+@pytest.mark.parametrize("make", [custom, dnn, linear_v1, combined, slowly(dnn_v1), slowly(linear), slowly(combined_v1)],
+                         ids=lambda make: make.__name__)
+def test_trains_evaluates_continues_and_exports(make, tmp_path):
+  make(tmp_path).train(input_fn, steps=40)
+  names = [name for name, _ in tf.train.list_variables(str(tmp_path)) if name.endswith("-keys")]
+  assert names, "no table in the checkpoint"
+  keys = np.concatenate([tf.train.load_variable(str(tmp_path), name) for name in names])
+  assert set(keys) <= set(range(BASE, BASE + 50)) and len(set(keys)) > 40
+  estimator = make(tmp_path)  # as a new process: from the checkpoint
+  before = estimator.evaluate(eval_fn)
+  estimator.train(input_fn, steps=40)
+  after = estimator.evaluate(eval_fn)
+  assert (before["global_step"], after["global_step"]) == (40, 80)
+  assert after["accuracy"] > 0.95 and after["loss"] < before["loss"]
+  exported = estimator.export_saved_model(str(tmp_path / "exported"), serving).decode()
+  with tf.Graph().as_default(), v1.Session() as session:
+    signatures = v1.saved_model.load(session, ["serve"], exported).signature_def
+    signature = signatures.get("predict") or signatures["serving_default"]
+    ids, labels = examples()
+    logits = session.run(signature.outputs["logits"].name, {signature.inputs[name].name: ids[name] for name in ids})
+  assert np.mean((logits > 0) == labels) == pytest.approx(after["accuracy"], abs=1e-6)
+
+
+def content(model_dir):
+  """dict from id to row of the one table in the newest checkpoint."""
+  reader = tf.train.load_checkpoint(str(model_dir))
+  (prefix,) = [name[:-len("-keys")] for name in reader.get_variable_to_shape_map() if name.endswith("-keys")]
+  return dict(zip(reader.get_tensor(f"{prefix}-keys"), reader.get_tensor(f"{prefix}-values")))
+
+
+def test_a_restart_trains_on_as_if_it_had_not_stopped(tmp_path):
+  def start(name):
+    config = tf.estimator.RunConfig(tf_random_seed=1)
+    return tf.estimator.Estimator(custom_model_fn, str(tmp_path / name), config=config)
+
+  start("whole").train(input_fn, steps=16)
+  start("parts").train(input_fn, steps=8)  # two passes of four batches
+  start("parts").train(input_fn, steps=8)
+  whole, parts = content(tmp_path / "whole"), content(tmp_path / "parts")
+  assert whole.keys() == parts.keys()
+  for key, row in whole.items():
+    np.testing.assert_allclose(parts[key], row, rtol=1e-5, atol=1e-6)
+
+
+def test_train_and_evaluate(tmp_path):
+  estimator = dnn_v1(tmp_path)
+  result, _ = tf.estimator.train_and_evaluate(
+      estimator, tf.estimator.TrainSpec(input_fn, max_steps=60),
+      tf.estimator.EvalSpec(eval_fn, steps=None, throttle_secs=0, start_delay_secs=0))
+  assert result["global_step"] == 60 and result["accuracy"] > 0.9
+
+
+def test_evaluation_inserts_no_row(tmp_path):
+  custom(tmp_path).train(input_fn, steps=5)
+  strangers = lambda: tf.data.Dataset.from_tensors(({"id": [[3], [4]], "x": [[0.0], [0.0]]}, [[0], [1]]))
+  custom(tmp_path).evaluate(strangers)
+  list(custom(tmp_path).predict(strangers))
+  custom(tmp_path).train(input_fn, steps=1)
+  assert min(content(tmp_path)) >= BASE
