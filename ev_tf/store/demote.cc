@@ -46,9 +46,12 @@ Status Store::DemoteSome(size_t wanted, size_t* moved) {
   }
   std::vector<Victim> victims;
   SelectVictims(hot_->strategy(), tick_.load(std::memory_order_relaxed), hot_->ranks(), used, wanted, &victims);
-  // Neighbours in the hash share a stripe's lock.
-  std::sort(victims.begin(), victims.end(),
-            [&](const Victim& a, const Victim& b) { return hot_->place(a.position) < hot_->place(b.position); });
+  // Neighbours in the hash share a stripe's lock.  Places are read once: one that changes under a sort breaks it.
+  std::vector<std::pair<uint32_t, Victim>> placed;
+  placed.reserve(victims.size());
+  for (const Victim& victim : victims) placed.emplace_back(hot_->place(victim.position), victim);
+  std::sort(placed.begin(), placed.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+  for (size_t i = 0; i < victims.size(); ++i) victims[i] = placed[i].second;
   std::vector<Leaving> leaving;
   std::vector<std::byte> records;
   std::vector<Key> keys;
