@@ -65,9 +65,12 @@ Status Store::DemoteSome(int tier, size_t wanted, size_t* moved) {
   std::vector<Victim> victims;
   SelectVictims(from.strategy(), tick_.load(std::memory_order_relaxed), from.ranks(), from.high_water(), wanted,
                 &victims);
-  // Neighbours in the hash share a stripe's lock.
-  std::sort(victims.begin(), victims.end(),
-            [&](const Victim& a, const Victim& b) { return from.place(a.position) < from.place(b.position); });
+  // Neighbours in the hash share a stripe's lock.  Places are read once: one that changes under a sort breaks it.
+  std::vector<std::pair<uint32_t, Victim>> placed;
+  placed.reserve(victims.size());
+  for (const Victim& victim : victims) placed.emplace_back(from.place(victim.position), victim);
+  std::sort(placed.begin(), placed.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+  for (size_t i = 0; i < victims.size(); ++i) victims[i] = placed[i].second;
   for (size_t first = 0; first < victims.size(); first += kRowsPerWrite) {
     const size_t n = std::min(kRowsPerWrite, victims.size() - first);
     if (const Residents* next = residents(tier + 1)) EV_RETURN_IF_ERROR(DemoteTo(tier + 1, next->capacity()));
