@@ -261,8 +261,8 @@ class Store final {
 
   mutable EpochDomain epochs_;
   mutable StripeLocks stripes_;
-  mutable std::atomic<uint32_t> tick_{0};
-  mutable std::atomic<int64_t> touches_{0};  // of rows of the hot tier, since its counts were last halved
+  mutable std::atomic<uint32_t> tick_{kCopyRank};  // a touched row stands above every copy
+  mutable std::atomic<int64_t> touches_{0};        // of rows of the hot tier, since its counts were last halved
   mutable std::array<TierCounts, kMaxTiers> counts_;
   const StoreOptions options_;
   const DefaultRows* const defaults_;

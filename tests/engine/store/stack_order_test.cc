@@ -126,7 +126,7 @@ class Simulation {
       if (row.tier == tier) here.push_back(&row);
     }
     if (here.size() <= capacity_[tier]) return;
-    if (lfu_ && tier == 0 && touches_ >= 10 * static_cast<int64_t>(capacity_[0])) {
+    if (lfu_ && tier == 0 && touches_ >= 50 * static_cast<int64_t>(capacity_[0])) {
       touches_ = 0;
       for (auto& [key, row] : rows_) row.count = std::max(row.count / 2, 1);
     }

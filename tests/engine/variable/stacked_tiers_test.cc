@@ -220,8 +220,12 @@ TEST(StackedTiers, TheMetricsOfALogAreThoseOfItsFiles) {
                    static_cast<double>(m.written_bytes) / static_cast<double>(m.writes * kRowBytes));
   EXPECT_DOUBLE_EQ(m.space_amplification, static_cast<double>(m.bytes) / static_cast<double>(m.rows * kRowBytes));
   EXPECT_GE(m.bytes, m.rows * kRowBytes);
+  std::vector<Key> some;  // so that segments are left which have rows beside garbage
+  for (Key key = 0; key < 3000; ++key) {
+    if (key % 4 != 0) some.push_back(key);
+  }
   for (int round = 0; round < 6; ++round) {
-    EV_ASSERT_OK(stack.Train(Range(0, 3000)));
+    EV_ASSERT_OK(stack.Train(some));
     EV_ASSERT_OK(stack.variable->FlushEvictions());
   }
   m = stack.Metrics(2);

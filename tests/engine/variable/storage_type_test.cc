@@ -66,22 +66,6 @@ TEST(ScratchDirectoryTest, GoesWithItsFiles) {
   EXPECT_TRUE(fs::is_directory(second->path()));
 }
 
-TEST(MakeStorage, EvictionThreadsThatCannotBe) {
-  const test::TempDir dir;
-  StorageOptions storage;
-  const auto make = [&] {
-    return MakeStorage(StorageType::kDramSsdHash, dir.path(), 1 << 20, CacheStrategy::kLru, &storage);
-  };
-  for (const char* nonsense : {"0", "-1", "257", "two", "4x", "99999999999999999999"}) {
-    ::setenv("TF_MULTI_TIER_EV_EVICTION_THREADS", nonsense, 1);
-    test::ExpectError(make(), StatusCode::kInvalidArgument,
-                      {"TF_MULTI_TIER_EV_EVICTION_THREADS", "1 to 256", nonsense});
-  }
-  ::setenv("TF_MULTI_TIER_EV_EVICTION_THREADS", "256", 1);
-  EV_EXPECT_OK(make());
-  ::unsetenv("TF_MULTI_TIER_EV_EVICTION_THREADS");
-}
-
 TEST(ScratchDirectoryTest, APlaceWhereNoneCanBeMade) {
   const test::TempDir dir;
   std::unique_ptr<ScratchDirectory> scratch;
