@@ -4,6 +4,7 @@
 #include <optional>
 #include <utility>
 
+#include "ev_tf/base/first_error.h"
 #include "ev_tf/base/scratch.h"
 #include "ev_tf/batch/partition.h"
 #include "ev_tf/variable/impl.h"
@@ -20,24 +21,6 @@ int TasksFor(size_t keys, size_t row_bytes, const Executor& executor) {
   return static_cast<int>(
       std::clamp<size_t>(keys * row_bytes / kBytesPerTask, 1, static_cast<size_t>(executor.parallelism())));
 }
-
-// The first failure of threads that work on one call.
-class FirstError {
- public:
-  void Keep(const Status& status) {
-    if (status.ok()) return;
-    std::lock_guard<std::mutex> lock(mu_);
-    if (status_.ok()) status_ = status;
-  }
-  Status status() const {
-    std::lock_guard<std::mutex> lock(mu_);
-    return status_;
-  }
-
- private:
-  mutable std::mutex mu_;
-  Status status_;  // guarded by mu_
-};
 
 }  // namespace
 
@@ -243,7 +226,7 @@ Status EmbeddingVariable::Impl::ApplyStripes(UpdateStep step, Span<const Key> ke
   const auto work = [&](int) {
     Scratch<StripeUpdate> update;
     UpdateCounts counts;
-    for (unsigned i = next.fetch_add(1); i < kStripes && error.status().ok(); i = next.fetch_add(1)) {
+    for (unsigned i = next.fetch_add(1); i < kStripes && error.ok(); i = next.fetch_add(1)) {
       const int s = static_cast<int>((first + i) % kStripes);
       const Span<const KeyAt> entries = partition->stripe(s);
       if (entries.empty()) continue;
@@ -355,6 +338,9 @@ Status EmbeddingVariable::ReadRows(Span<const Key> keys, const RowBatch& out, Sp
 }
 Status EmbeddingVariable::WriteRows(Span<const Key> keys, Span<const SlotSpec> slot_specs, const ConstRowBatch& rows) {
   return impl_->WriteRows(keys, slot_specs, rows);
+}
+Status EmbeddingVariable::Save(Env* env, const std::string& path, Executor& executor) const {
+  return impl_->Save(env, path, executor);
 }
 int64_t EmbeddingVariable::Remove(Span<const Key> keys) { return impl_->Remove(keys); }
 Status EmbeddingVariable::InsertMissing(Span<const Key> keys, Span<const float> values) {

@@ -34,6 +34,8 @@
 
 namespace ev {
 
+class Env;
+
 struct VariableOptions {
   std::string name;                          // for messages
   int64_t dim = 0;                           // floats per embedding, 1 to kMaxDim
@@ -136,7 +138,11 @@ class EmbeddingVariable {
   // Requires: values.size() == keys.size() * dim().  InvalidArgument: sizes differ; the variable has a filter.
   Status InsertMissing(Span<const Key> keys, Span<const float> values);
 
-  // Drops the rows of `keys`, and what a filter with exact counts knows of them; missing keys and duplicates are no error.  Returns how many rows were dropped.
+  // Writes the whole variable to a file; see SaveTable in variable/checkpoint.h.
+  Status Save(Env* env, const std::string& path, Executor& executor) const;
+
+  // Drops the rows of `keys`, and what a filter with exact counts knows of them; missing keys and duplicates are no error.
+  // Returns how many rows were dropped.
   int64_t Remove(Span<const Key> keys);
   // Drops every row and every count.  Slots stay.
   Status Clear();

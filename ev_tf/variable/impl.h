@@ -3,6 +3,7 @@
 //   transfer.cc            rows out and in: ReadRows, WriteRows, Remove
 //   filtered_keys.cc       what a filter has counted, out and in
 //   shrink.cc              rows that are not worth keeping
+//   save.cc                rows to a file: Save
 #pragma once
 
 #include <atomic>
@@ -17,6 +18,7 @@
 #include "ev_tf/base/fair_shared_mutex.h"
 #include "ev_tf/base/scratch.h"
 #include "ev_tf/batch/partition.h"
+#include "ev_tf/checkpoint/table_writer.h"
 #include "ev_tf/eviction/eviction_pool.h"
 #include "ev_tf/init/default_rows.h"
 #include "ev_tf/store/store.h"
@@ -67,6 +69,7 @@ class EmbeddingVariable::Impl final : public EvictionClient {
   Status Apply(const UpdateRule& rule, Span<const SlotSpec> slots, Span<const Key> keys, Span<const float> grads,
                int64_t global_step, Executor& executor);
   Status ReadRows(Span<const Key> keys, const RowBatch& out, Span<bool> found) const;
+  Status Save(Env* env, const std::string& path, Executor& executor) const;
   Status WriteRows(Span<const Key> keys, Span<const SlotSpec> slot_specs, const ConstRowBatch& rows);
   Status InsertMissing(Span<const Key> keys, Span<const float> values);
   int64_t Remove(Span<const Key> keys);
@@ -127,6 +130,15 @@ class EmbeddingVariable::Impl final : public EvictionClient {
     while (latest < step && !latest_step_.compare_exchange_weak(latest, step, std::memory_order_relaxed)) {
     }
   }
+  // ReadRows, of sizes that were checked.  Requires: layout_mu_.
+  Status ReadLocked(Span<const Key> keys, const RowBatch& out, Span<bool> found) const;
+  // *buffer = the rows of `keys` as checkpoint::RowColumns; keys that have none are taken out.  Requires: layout_mu_.
+  Status ReadBlock(const checkpoint::TableDescription& table, std::vector<Key>* keys,
+                   std::vector<int64_t>* buffer) const;
+  // Writes the rows of distinct keys.  Requires: layout_mu_.
+  Status SaveRun(const checkpoint::TableDescription& table, const std::vector<Key>& run, TableWriter* writer,
+                 Executor& executor) const;
+  Status SaveFilteredKeys(TableWriter* writer) const;
   void ReadRow(const float* row, const RowMeta* meta, size_t i, const RowBatch& out) const;
 
   mutable FairSharedMutex layout_mu_;

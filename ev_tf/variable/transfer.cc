@@ -34,7 +34,10 @@ Status EmbeddingVariable::Impl::ReadRows(Span<const Key> keys, const RowBatch& o
     return SizeMismatch(name, "frequencies", n, out.frequencies.size());
   }
   if (!out.versions.empty() && out.versions.size() != n) return SizeMismatch(name, "versions", n, out.versions.size());
+  return ReadLocked(keys, out, found);
+}
 
+Status EmbeddingVariable::Impl::ReadLocked(Span<const Key> keys, const RowBatch& out, Span<bool> found) const {
   RowRefs refs;
   return ForEachStripe(
       keys, [&](Span<const KeyAt> entries, size_t first, Span<const Key> stripe_keys, const ColdRows& cold) -> Status {
