@@ -168,7 +168,7 @@ def _op_rows(records):
 
 def _group_rows(records):
   rows = []
-  for run in _matching(records, bench="group"):
+  for run in matching(records, bench="group"):
     for impl, title in (("tensorflow-ops", "TensorFlow's ops"), ("one-by-one", "our lookups one by one")):
       ratios, busy = quiet_first([(theirs / ours, other) for ours, theirs, other in
                                   zip(run["group_s"], run[f"{impl}_s"], run["other_cpu"])])

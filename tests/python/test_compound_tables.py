@@ -1,7 +1,5 @@
 """Tables made of others: multi-hash, dynamic dimension, adaptive; and DeepRec's functions on variables."""
 
-import inspect
-
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -173,8 +171,6 @@ class TestAdaptive:
     np.testing.assert_array_equal(safe(cold, hot, ids, None, weights, default_id=1, **options), [[2, 3], [9, 9.5], [2, 3]])
 
   def test_a_new_id_starts_from_its_bucket(self):
-    if "ev_init_value" not in inspect.signature(ev_tf.EmbeddingVariable.sparse_read).parameters:
-      pytest.skip("EmbeddingVariable.sparse_read has no ev_init_value")
     cold, hot = self.make()
     ids = tf.SparseTensor([[0, 0], [1, 0]], tf.constant([500, 3], tf.int64), [2, 1])
     rows = ev_tf.adaptive_embedding_lookup_sparse(cold, hot, ids, tf.constant([4], tf.int64), None, combiner="sum",

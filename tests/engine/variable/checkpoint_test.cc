@@ -14,6 +14,7 @@
 #include "ev_tf/variable/storage_type.h"
 #include "tests/support/keys.h"
 #include "tests/support/random.h"
+#include "tests/support/sanitizers.h"
 #include "tests/support/temp_dir.h"
 #include "tests/support/variable_support.h"
 
@@ -78,7 +79,7 @@ class CheckpointTest : public ::testing::TestWithParam<std::tuple<StorageType, b
 
 TEST_P(CheckpointTest, WhatIsSavedComesBackAndTrainsOn) {
   for (const int64_t dim : {1, 5, 16}) {
-    const std::vector<Key> keys = ManyKeys(20000);
+    const std::vector<Key> keys = ManyKeys(test::kUnderThreadSanitizer ? 3000 : 20000);
     const auto variable = Trained(TheOptions(dim), keys);
     EV_ASSERT_OK(SaveTable(*variable, File("t"), *executor_));
     const auto loaded = Load(TheOptions(dim), {File("t")});
@@ -92,7 +93,7 @@ TEST_P(CheckpointTest, WhatIsSavedComesBackAndTrainsOn) {
 }
 
 TEST_P(CheckpointTest, AnyNumberOfPartsBecomesAnyOther) {
-  const std::vector<Key> keys = ManyKeys(5000);
+  const std::vector<Key> keys = ManyKeys(test::kUnderThreadSanitizer ? 1000 : 5000);
   const auto part_of = [](Key key, int64_t parts) { return FloorMod(key, 1000) % parts; };
   const auto whole = Trained(TheOptions(4), keys);
   for (int64_t p = 1; p <= 5; ++p) {
@@ -264,7 +265,7 @@ TEST(Checkpoint, TrainingGoesOnMeanwhile) {
       });
     }
     const auto executor = NewThreadPoolExecutor(2);
-    for (int round = 0; round < 10; ++round) {
+    for (int round = 0; round < (test::kUnderThreadSanitizer ? 2 : 10); ++round) {
       EV_ASSERT_OK(SaveTable(*variable, dir.path() + "/t", *executor));
       const auto loaded = Load(Options(8), {dir.path() + "/t"});
       const test::StoredRows rows = ReadRows(*loaded, stable);
