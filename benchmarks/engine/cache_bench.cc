@@ -18,7 +18,7 @@
 #include "benchmarks/engine/ids.h"
 #include "ev_tf/base/executor.h"
 #include "ev_tf/optim/sgd.h"
-#include "ev_tf/store/hot_tier.h"
+#include "ev_tf/store/residents.h"
 #include "ev_tf/tier/tier_factory.h"
 #include "ev_tf/variable/embedding_variable.h"
 
@@ -36,7 +36,7 @@ CacheStrategy StrategyOf(const std::string& name) {
 void Upkeep(const std::string& strategy, uint32_t capacity, double misses_per_id, int repeats) {
   constexpr size_t kBatches = 16;
   constexpr size_t kVictimShare = 32;  // as the store asks for them
-  HotTier tier(/*row_bytes=*/16, /*with_meta=*/false, capacity, StrategyOf(strategy));
+  const Residents tier(capacity, StrategyOf(strategy));
   const auto batches = RowBatches("zipf1.05", capacity, kBatch, kBatches, 1);
   uint32_t tick = 1;
   for (uint32_t i = 0; i < capacity; ++i) tier.SetRank(i, TouchedRank(tier.strategy(), kNoRow, tick + i % 64));
