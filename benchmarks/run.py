@@ -82,7 +82,7 @@ class Runner:
     command = [str(word) for word in command]
     best = None
     for attempt in range(1 + self._retries):
-      shown = [os.path.basename(command[0]), *command[1:]] if command[1] != "-m" else command[2:]
+      shown = [os.path.basename(command[0]), *command[1:]] if command[1:2] != ["-m"] else command[2:]
       say(f"[{round_number + 1}] {' '.join(shown)}" + (" (again: the machine was busy)" if attempt else ""))
       lines = self._lines(subject, command)
       if lines is None:
