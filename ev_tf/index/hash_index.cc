@@ -189,20 +189,11 @@ void HashIndex::PrefetchPlace(uint32_t place) const {
 }
 
 bool HashIndex::FindKeyAt(uint32_t place, Location location, Key* key) const {
-  const uint64_t hash = uint64_t{place} << 32;
-  const View* view = FindView(hash);
-  uint32_t i = view->HomeLine(hash);
-  for (uint32_t steps = 0; steps < view->lines; ++steps, i = view->Next(i)) {
-    const Line* line = view->line(i);
-    for (int j = 0; j < kLineKeys; ++j) {
-      if (line->location(j) != location) continue;
-      *key = line->key(j);
-      // An entry that is being appended has its location before its key.
-      if (*key != view->segment->filler) return true;
-    }
-    if (!line->overflowed()) return false;
-  }
-  return false;
+  return AnyEntry(place, [&](const Segment& segment, const Line& line, int j) {
+    if (line.location(j) != location) return false;
+    *key = line.key(j);
+    return *key != segment.filler;  // an entry that is being appended has its location before its key
+  });
 }
 
 Status HashIndex::Rebuild(Segment* segment) {

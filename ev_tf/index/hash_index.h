@@ -1,10 +1,10 @@
 // HashIndex: key -> Location of its row, whatever the tier.  One probe, one cache line, no lock for readers.
 //
 // Layout.  Of the 32 bits of a key's place, PlaceOf(key), the top ones choose a segment through a directory, and what follows
-// them a home line in the segment's run of lines; a full line overflows into the next one.  A segment grows line run by line run, by about a tenth, and splits in
-// two when it would have 12 pages; segments have different load limits, so that they do not all grow in the same batch.
-// Between 0.62 and 0.75 of the entries are used once a segment has grown past a few pages: 17 to 21 bytes a key, also
-// while growing.
+// them a home line in the segment's run of lines; a full line overflows into the next one.  A segment grows line run by line
+// run, by about a tenth, and splits in two when it would have 12 pages; segments have different load limits, so that they do
+// not all grow in the same batch.  Between 0.62 and 0.75 of the entries are used once a segment has grown past a few pages: 17
+// to 21 bytes a key, also while growing.
 //
 // Threads:     any method, from any thread, at once.  Whoever calls Find, Insert, Move, Remove or Scan holds an EpochGuard of
 //              epochs(), one and no more, until it is done with the rows it found.
@@ -129,6 +129,9 @@ class HashIndex {
   const View* FindView(uint64_t hash) const {
     return directory_.load(std::memory_order_acquire)->at(hash).load(std::memory_order_acquire);
   }
+  // Whether is(segment, line, j) of one of the entries that a key of `place` may have, in the order of a probe.
+  template <typename Is>
+  bool AnyEntry(uint32_t place, Is&& is) const;
   // Locks and returns the segment that owns `hash`.
   Segment* LockSegment(uint64_t hash, std::unique_lock<std::mutex>* lock);
 
@@ -156,20 +159,27 @@ class HashIndex {
 };
 
 template <typename Is>
-bool HashIndex::FindKeyIf(uint32_t place, Is&& is, Key* key) const {
+bool HashIndex::AnyEntry(uint32_t place, Is&& is) const {
   const uint64_t hash = uint64_t{place} << 32;
   const View* view = FindView(hash);
   uint32_t i = view->HomeLine(hash);
   for (uint32_t steps = 0; steps < view->lines; ++steps, i = view->Next(i)) {
     const Line* line = view->line(i);
     for (int j = 0; j < kLineKeys; ++j) {
-      const Location location = line->location(j);
-      *key = line->key(j);  // an entry that is being appended has the filler's, which is of another place
-      if (location != kNoLocation && PlaceOf(*key) == place && is(location)) return true;
+      if (is(*view->segment, *line, j)) return true;
     }
     if (!line->overflowed()) return false;
   }
   return false;
+}
+
+template <typename Is>
+bool HashIndex::FindKeyIf(uint32_t place, Is&& is, Key* key) const {
+  return AnyEntry(place, [&](const Segment&, const Line& line, int j) {
+    const Location location = line.location(j);
+    *key = line.key(j);  // an entry that is being appended has the filler's, which is of another place
+    return location != kNoLocation && PlaceOf(*key) == place && is(location);
+  });
 }
 
 template <typename Visitor>
