@@ -1,12 +1,11 @@
 #include "ev_tf/checkpoint/format.h"
 
-#include <cinttypes>
-#include <cstdio>
 #include <cstring>
 #include <limits>
 #include <utility>
 
 #include "ev_tf/base/crc32c.h"
+#include "ev_tf/base/hex.h"
 
 namespace ev::checkpoint {
 namespace {
@@ -14,12 +13,6 @@ namespace {
 constexpr uint32_t kFrequencyFlag = 1;
 constexpr uint32_t kVersionFlag = 2;
 constexpr uint32_t kMaxSlots = 64;
-
-std::string Hex(uint64_t value) {
-  char text[24];
-  std::snprintf(text, sizeof(text), "0x%" PRIx64, value);
-  return text;
-}
 
 Status Wrong(const std::string& path, uint64_t offset, const char* field, const std::string& expected,
              const std::string& found) {

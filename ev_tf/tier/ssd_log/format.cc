@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "ev_tf/base/crc32c.h"
+#include "ev_tf/base/hex.h"
 
 namespace ev::ssd_log {
 namespace {
@@ -13,12 +14,6 @@ namespace {
 constexpr size_t kMaxRowBytes = size_t{1} << 26;
 constexpr uint32_t kMaxGroupBytes = 64 << 10;
 constexpr uint32_t kWasteShare = 32;  // a group may leave 1/32 of itself empty before a larger one is tried
-
-std::string Hex(uint64_t value) {
-  char text[24];
-  std::snprintf(text, sizeof(text), "0x%" PRIx64, value);
-  return text;
-}
 
 Status Mismatch(const std::string& where, const char* field, uint64_t expected, uint64_t found) {
   return FailedPrecondition(where + ": " + field + ": expected " + std::to_string(expected) + ", found " +
