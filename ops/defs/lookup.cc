@@ -10,15 +10,7 @@ REGISTER_OP("EvGather")
     .Attr("dim: int >= 1")
     .Attr("Tkey: {int32, int64}")
     .SetIsStateful()
-    .SetShapeFn([](InferenceContext* c) {
-      TF_RETURN_IF_ERROR(HandleOnly(c));
-      int64_t dim = 0;
-      TF_RETURN_IF_ERROR(c->GetAttr("dim", &dim));
-      tensorflow::shape_inference::ShapeHandle rows;
-      TF_RETURN_IF_ERROR(c->Concatenate(c->input(1), c->Vector(dim), &rows));
-      c->set_output(0, rows);
-      return absl::OkStatus();
-    })
+    .SetShapeFn(RowsOfKeys)
     .Doc(R"doc(
 The rows of keys. A key without a row reads its default row; nothing is inserted.
 
@@ -38,15 +30,7 @@ REGISTER_OP("EvGatherWith")
     .Attr("with_counts: bool")
     .Attr("Tkey: {int32, int64}")
     .SetIsStateful()
-    .SetShapeFn([](InferenceContext* c) {
-      TF_RETURN_IF_ERROR(HandleOnly(c));
-      int64_t dim = 0;
-      TF_RETURN_IF_ERROR(c->GetAttr("dim", &dim));
-      tensorflow::shape_inference::ShapeHandle rows;
-      TF_RETURN_IF_ERROR(c->Concatenate(c->input(1), c->Vector(dim), &rows));
-      c->set_output(0, rows);
-      return absl::OkStatus();
-    })
+    .SetShapeFn(RowsOfKeys)
     .Doc(R"doc(
 The rows of keys, as EvGather gives them, where a caller knows more of the keys.
 

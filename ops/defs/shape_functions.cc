@@ -15,6 +15,16 @@ absl::Status LikeKeys(InferenceContext* c) {
   return absl::OkStatus();
 }
 
+absl::Status RowsOfKeys(InferenceContext* c) {
+  TF_RETURN_IF_ERROR(HandleOnly(c));
+  int64_t dim = 0;
+  TF_RETURN_IF_ERROR(c->GetAttr("dim", &dim));
+  ShapeHandle rows;
+  TF_RETURN_IF_ERROR(c->Concatenate(c->input(1), c->Vector(dim), &rows));
+  c->set_output(0, rows);
+  return absl::OkStatus();
+}
+
 absl::Status HandleToScalar(InferenceContext* c) {
   TF_RETURN_IF_ERROR(HandleOnly(c));
   c->set_output(0, c->Scalar());

@@ -12,6 +12,8 @@ using tensorflow::shape_inference::InferenceContext;
 absl::Status HandleOnly(InferenceContext* c);
 // Input 0 is a scalar handle; output 0 has the shape of input 1.
 absl::Status LikeKeys(InferenceContext* c);
+// Input 0 is a scalar handle; output 0 has the shape of input 1 and, behind it, the attribute dim.
+absl::Status RowsOfKeys(InferenceContext* c);
 // Input 0 is a scalar handle; output 0 is a scalar.
 absl::Status HandleToScalar(InferenceContext* c);
 // handle, scalars..., grad [..., dim], keys [...], global_step: the last three inputs end the list.  grad must be

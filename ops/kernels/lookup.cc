@@ -10,6 +10,13 @@ using tensorflow::OpKernelConstruction;
 using tensorflow::OpKernelContext;
 using tensorflow::Tensor;
 
+// Output 0: keys.shape + [dim].
+absl::Status AllocateRows(OpKernelContext* ctx, const Tensor& keys, int64_t dim, Tensor** rows) {
+  tensorflow::TensorShape shape = keys.shape();
+  TF_RETURN_IF_ERROR(shape.AddDimWithStatus(dim));
+  return ctx->allocate_output(0, shape, rows);
+}
+
 class GatherOp final : public tensorflow::OpKernel {
  public:
   explicit GatherOp(OpKernelConstruction* ctx) : OpKernel(ctx) { OP_REQUIRES_OK(ctx, ctx->GetAttr("dim", &dim_)); }
@@ -25,10 +32,8 @@ class GatherOp final : public tensorflow::OpKernel {
     bridge::Variable variable;
     TF_RETURN_IF_ERROR(bridge::GetVariable(ctx, kHandle, dim_, &variable));
     const Tensor& keys = ctx->input(kKeys);
-    tensorflow::TensorShape shape = keys.shape();
-    TF_RETURN_IF_ERROR(shape.AddDimWithStatus(dim_));
     Tensor* rows = nullptr;
-    TF_RETURN_IF_ERROR(ctx->allocate_output(0, shape, &rows));
+    TF_RETURN_IF_ERROR(AllocateRows(ctx, keys, dim_, &rows));
     bridge::PoolExecutor executor(ctx);
     const bridge::KeySpan key_span(keys);
     return bridge::ToTf(variable->Lookup(key_span.get(), bridge::AsSpan<float>(rows), executor));
@@ -61,10 +66,8 @@ class GatherWithOp final : public tensorflow::OpKernel {
       return absl::InvalidArgumentError(
           absl::StrCat("counts: expected one for each of ", keys.NumElements(), " keys, found ", counts));
     }
-    tensorflow::TensorShape shape = keys.shape();
-    TF_RETURN_IF_ERROR(shape.AddDimWithStatus(dim_));
     Tensor* rows = nullptr;
-    TF_RETURN_IF_ERROR(ctx->allocate_output(0, shape, &rows));
+    TF_RETURN_IF_ERROR(AllocateRows(ctx, keys, dim_, &rows));
     bridge::PoolExecutor executor(ctx);
     const bridge::KeySpan key_span(keys);
     if (with_initial_rows_) {
