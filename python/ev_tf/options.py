@@ -94,12 +94,13 @@ class StorageOption:
   Args:
     storage_type: StorageType or None, None means DEFAULT: DRAM on a CPU.
     storage_path: str or None. Directory for the files of an SSDHASH, LEVELDB or PMEM tier, which need one; PMEM_MEMKIND has
-      its rows in a file there, or without a path in KMEM DAX memory. It is made when the variable is initialized. Each variable keeps its files in a folder of its own in it, and takes them away when
-      it is destroyed: what is to last is saved in a checkpoint.
+      its rows in a file there, or without a path in KMEM DAX memory. It is made when the variable is initialized. Each
+      variable keeps its files in a folder of its own in it, and takes them away when it is destroyed: what is to last is
+      saved in a checkpoint.
     storage_size: list of int, bytes of each tier from the fastest, 1 GiB where not given. Bounds a tier that can spill to
       one below it: DRAM, and PMEM between DRAM and the last tier; the last one is not bounded. A tier holds its storage_size
-      // row bytes rows, at least one, where embedding and optimizer slots are padded to 16 bytes each. Each part of a partitioned variable has
-      these sizes for itself.
+      // row bytes rows, at least one, where embedding and optimizer slots are padded to 16 bytes each. Each part of a
+      partitioned variable has these sizes for itself.
     cache_strategy: CacheStrategy, default LFU. Which rows leave a full tier first.
     layout: None. DeepRec's internal choice of a row layout; there is one here.
 

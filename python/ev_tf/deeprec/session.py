@@ -55,12 +55,7 @@ class Message:
     return Message(value) if field is not None and hasattr(value, "DESCRIPTOR") else value
 
   def __setattr__(self, name, value):
-    if name in IGNORED_FIELDS:
-      notices.ignored(name, IGNORED_FIELDS[name])
-    elif name in REFUSED_FIELDS:
-      if value not in (0, 1):
-        raise notices.missing(f"ConfigProto's {name}", REFUSED_FIELDS[name])
-    else:
+    if _is_stock(name, value):
       setattr(self._message, name, value)
 
   def __eq__(self, other):
@@ -97,15 +92,22 @@ def stock(message):
   return message._message if type(message) is Message else message  # pylint: disable=unidiomatic-typecheck
 
 
+def _is_stock(name, value):
+  """Whether ConfigProto's field `name` is TensorFlow's. One that is DeepRec's is ignored, or refused if it would count."""
+  if name in IGNORED_FIELDS:
+    notices.ignored(name, IGNORED_FIELDS[name])
+    return False
+  if name in REFUSED_FIELDS:
+    if value not in (0, 1):
+      raise notices.missing(f"ConfigProto's {name}", REFUSED_FIELDS[name])
+    return False
+  return True
+
+
 def _stock_arguments(kwargs):
   kept = {}
   for name, value in kwargs.items():
-    if name in IGNORED_FIELDS:
-      notices.ignored(name, IGNORED_FIELDS[name])
-    elif name in REFUSED_FIELDS:
-      if value not in (0, 1):
-        raise notices.missing(f"ConfigProto's {name}", REFUSED_FIELDS[name])
-    else:
+    if _is_stock(name, value):
       kept[name] = stock(value)
   return kept
 
