@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <limits>
 #include <string>
 
@@ -14,6 +13,7 @@ namespace {
 constexpr double kLn2 = 0.6931471805599453;
 constexpr size_t kMinCounters = 64;  // of a stripe: with fewer the counters of one key would often be the same
 constexpr size_t kLead = 8;          // keys whose counters are asked for before they are looked at
+constexpr size_t kMostHugeBytes = size_t{256} << 20;  // of a generation in huge pages: a key raises counters in several
 constexpr uint64_t kSecondHash = 0xd6e8feb86659fd93ULL;
 
 }  // namespace
@@ -29,8 +29,11 @@ Status CountingBloom::Make(const AdmissionOptions& options, std::unique_ptr<Coun
                            std::to_string(options.max_element_size));
   }
   std::unique_ptr<CountingBloom> bloom(new CountingBloom(options, hashes, static_cast<size_t>(counters)));
-  EV_RETURN_IF_ERROR(MemoryRegion::Reserve(bloom->generation_bytes(), kHugePageBytes, &bloom->young_));
-  EV_RETURN_IF_ERROR(MemoryRegion::Reserve(bloom->generation_bytes(), kHugePageBytes, &bloom->old_));
+  const size_t bytes = bloom->generation_bytes();
+  const size_t huge_from = bytes > kMostHugeBytes ? kNoHugePages : kHugePageBytes;
+  for (MemoryRegion& generation : bloom->generations_) {
+    EV_RETURN_IF_ERROR(MemoryRegion::Reserve(bytes, huge_from, &generation));
+  }
   bloom->bytes_ = static_cast<int64_t>(bloom->generation_bytes());
   *out = std::move(bloom);
   return OkStatus();
@@ -70,7 +73,7 @@ uint32_t CountingBloom::SmallestOf(const MemoryRegion& memory, int stripe, const
 
 template <typename T>
 void CountingBloom::CountIn(int stripe, Span<const Key> keys, Span<const uint32_t> counts, Span<uint32_t> frequencies) {
-  T* counters = Stripe<T>(young_, stripe);
+  T* counters = Stripe<T>(young(stripe), stripe);
   Places ring[kLead];
   const auto prepare = [&](size_t i) {
     Places& places = ring[i % kLead];
@@ -80,10 +83,10 @@ void CountingBloom::CountIn(int stripe, Span<const Key> keys, Span<const uint32_
   for (size_t i = 0; i < std::min(kLead, keys.size()); ++i) prepare(i);
   for (size_t i = 0; i < keys.size(); ++i) {
     const Places& places = ring[i % kLead];
-    const uint64_t raised = uint64_t{Smallest<T>(young_, stripe, places)} + counts[i];
+    const uint64_t raised = uint64_t{Smallest<T>(young(stripe), stripe, places)} + counts[i];
     const auto counter = static_cast<T>(std::min<uint64_t>(raised, std::numeric_limits<T>::max()));
     for (int h = 0; h < hashes_; ++h) counters[places.at[h]] = std::max(counters[places.at[h]], counter);
-    const uint64_t before = aged_[stripe] ? Smallest<T>(old_, stripe, places) : 0;
+    const uint64_t before = aged_[stripe] ? Smallest<T>(old(stripe), stripe, places) : 0;
     frequencies[i] = static_cast<uint32_t>(std::min<uint64_t>(before + counter, UINT32_MAX));
     if (i + kLead < keys.size()) prepare(i + kLead);
   }
@@ -103,27 +106,28 @@ Status CountingBloom::Count(int stripe, Span<const Key> keys, Span<const uint32_
 FilteredKey CountingBloom::Get(int stripe, Key key) const {
   Places places;
   Find(key, &places);
-  const uint64_t before = aged_[stripe] ? SmallestOf(old_, stripe, places) : 0;
-  const uint64_t count = before + SmallestOf(young_, stripe, places);
+  const uint64_t before = aged_[stripe] ? SmallestOf(old(stripe), stripe, places) : 0;
+  const uint64_t count = before + SmallestOf(young(stripe), stripe, places);
   return {key, static_cast<uint32_t>(std::min<uint64_t>(count, UINT32_MAX)), 0};
+}
+
+void CountingBloom::Zero(int generation, int stripe) {
+  generations_[generation].Zero(static_cast<size_t>(stripe) * stripe_bytes(), stripe_bytes());
 }
 
 void CountingBloom::DropOlder(int stripe, int64_t step, int64_t steps_to_live) {
   if (begun_[stripe] < 0) begun_[stripe] = step;
   if (step - begun_[stripe] <= steps_to_live) return;
-  const size_t bytes = counters_ * static_cast<size_t>(counter_bytes_);
-  std::memcpy(Stripe<char>(old_, 0) + static_cast<size_t>(stripe) * bytes,
-              Stripe<char>(young_, 0) + static_cast<size_t>(stripe) * bytes, bytes);
-  std::memset(Stripe<char>(young_, 0) + static_cast<size_t>(stripe) * bytes, 0, bytes);
-  if (!aged_[stripe]) bytes_.fetch_add(static_cast<int64_t>(bytes), std::memory_order_relaxed);
+  younger_[stripe] ^= 1;
+  Zero(younger_[stripe], stripe);
+  if (!aged_[stripe]) bytes_.fetch_add(static_cast<int64_t>(stripe_bytes()), std::memory_order_relaxed);
   aged_[stripe] = true;
   begun_[stripe] = step;
 }
 
 void CountingBloom::Clear(int stripe) {
-  const size_t bytes = counters_ * static_cast<size_t>(counter_bytes_);
-  std::memset(Stripe<char>(young_, 0) + static_cast<size_t>(stripe) * bytes, 0, bytes);
-  if (aged_[stripe]) bytes_.fetch_sub(static_cast<int64_t>(bytes), std::memory_order_relaxed);
+  Zero(younger_[stripe], stripe);
+  if (aged_[stripe]) bytes_.fetch_sub(static_cast<int64_t>(stripe_bytes()), std::memory_order_relaxed);
   aged_[stripe] = false;
   begun_[stripe] = -1;
 }

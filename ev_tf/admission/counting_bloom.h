@@ -6,6 +6,9 @@
 //
 // To age, the counters have two generations.  A count is the sum of both; the older one is dropped, and a new one begun,
 // when DropOlder finds that the younger one is older than steps_to_live.  The second takes memory from then on.
+//
+// A filter may be laid out for far more keys than ever come, as programs do that do not know how many will: memory is taken
+// when a counter is first raised, and those of a large filter lie in small pages, so that it is taken a little at a time.
 #pragma once
 
 #include <array>
@@ -47,11 +50,16 @@ class CountingBloom final : public Admission {
     size_t at[kMaxHashes];
   };
   void Find(Key key, Places* places) const;
-  size_t generation_bytes() const { return counters_ * kStripes * static_cast<size_t>(counter_bytes_); }
+  size_t stripe_bytes() const { return counters_ * static_cast<size_t>(counter_bytes_); }
+  size_t generation_bytes() const { return kStripes * stripe_bytes(); }
 
   // The same for every width of a counter.
   template <typename T>
   void CountIn(int stripe, Span<const Key> keys, Span<const uint32_t> counts, Span<uint32_t> frequencies);
+  const MemoryRegion& young(int stripe) const { return generations_[younger_[stripe]]; }
+  const MemoryRegion& old(int stripe) const { return generations_[1 - younger_[stripe]]; }
+  void Zero(int generation, int stripe);
+
   template <typename T>
   T* Stripe(const MemoryRegion& memory, int stripe) const {
     return reinterpret_cast<T*>(memory.data()) + static_cast<size_t>(stripe) * counters_;
@@ -62,11 +70,11 @@ class CountingBloom final : public Admission {
 
   const int counter_bytes_;  // 1, 2 or 4: a frequency has 32 bits, so wider counters would only take memory
   const int hashes_;
-  const size_t counters_;  // of a stripe
-  MemoryRegion young_;     // [kStripes, counters_]; each stripe guarded by its lock
-  MemoryRegion old_;
-  std::array<int64_t, kStripes> begun_;  // step at which the young generation began, -1: not known; as above
-  std::array<bool, kStripes> aged_{};    // whether the old one has anything; as above
+  const size_t counters_;                    // of a stripe
+  MemoryRegion generations_[2];              // [kStripes, counters_]; each stripe guarded by its lock
+  std::array<uint8_t, kStripes> younger_{};  // which of the generations is the younger one; as above
+  std::array<int64_t, kStripes> begun_;      // step at which the young generation began, -1: not known; as above
+  std::array<bool, kStripes> aged_{};        // whether the old one has anything; as above
   std::atomic<int64_t> bytes_{0};
 };
 

@@ -1,7 +1,9 @@
 #include "ev_tf/alloc/memory.h"
 
 #include <sys/mman.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdint>
 #include <cstring>
@@ -12,6 +14,7 @@ namespace ev {
 MemoryRegion& MemoryRegion::operator=(MemoryRegion&& other) noexcept {
   std::swap(data_, other.data_);
   std::swap(size_, other.size_);
+  std::swap(huge_from_, other.huge_from_);
   return *this;
 }
 
@@ -37,11 +40,25 @@ Status MemoryRegion::Reserve(size_t bytes, size_t huge_from, MemoryRegion* out) 
   MemoryRegion region;
   region.data_ = reinterpret_cast<char*>(aligned);
   region.size_ = size;
+  region.huge_from_ = huge_from;
   if (huge_from < size) {
     madvise(region.data_ + huge_from, size - huge_from, MADV_HUGEPAGE);  // advice: small pages work too
+  } else if (huge_from == kNoHugePages) {
+    madvise(region.data_, size, MADV_NOHUGEPAGE);  // also where the system would give them unasked
   }
   *out = std::move(region);
   return OkStatus();
+}
+
+void MemoryRegion::Zero(size_t offset, size_t bytes) {
+  const auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+  const size_t end = offset + bytes;
+  const size_t first = std::min((offset + page - 1) / page * page, end);
+  const size_t last = std::max(std::min(end, huge_from_) / page * page, first);
+  std::memset(data_ + offset, 0, first - offset);
+  if (last > first && madvise(data_ + first, last - first, MADV_DONTNEED) != 0)
+    std::memset(data_ + first, 0, last - first);
+  std::memset(data_ + last, 0, end - last);
 }
 
 }  // namespace ev

@@ -5,12 +5,14 @@
 #pragma once
 
 #include <cstddef>
+#include <limits>
 
 #include "ev_tf/base/status.h"
 
 namespace ev {
 
 inline constexpr size_t kHugePageBytes = size_t{2} << 20;
+inline constexpr size_t kNoHugePages = std::numeric_limits<size_t>::max();  // for huge_from
 
 class MemoryRegion {
  public:
@@ -23,12 +25,17 @@ class MemoryRegion {
   // where the system can; below it they are small, so that a small table stays small.
   static Status Reserve(size_t bytes, size_t huge_from, MemoryRegion* out);
 
+  // Makes [offset, offset + bytes) zero again.  Small pages that are wholly in it are given back; in huge ones nothing is.
+  // Other bytes may be used meanwhile.
+  void Zero(size_t offset, size_t bytes);
+
   char* data() const { return data_; }
   size_t size() const { return size_; }
 
  private:
   char* data_ = nullptr;
   size_t size_ = 0;
+  size_t huge_from_ = 0;
 };
 
 }  // namespace ev

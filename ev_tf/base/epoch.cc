@@ -50,6 +50,7 @@ void EpochDomain::Collect() {
   std::vector<Retired> ready;
   {
     std::lock_guard<std::mutex> lock(mu_);
+    if (retired_.empty()) return;
     const uint64_t oldest = OldestGuard();
     auto end = std::find_if(retired_.begin(), retired_.end(), [&](const Retired& r) { return r.epoch >= oldest; });
     ready.assign(std::make_move_iterator(retired_.begin()), std::make_move_iterator(end));

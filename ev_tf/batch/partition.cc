@@ -27,7 +27,7 @@ void Partition::Build(Span<const Key> keys, Executor& executor) {
     const size_t end = part_start(part + 1);
     for (size_t i = part_start(part); i < end; ++i) {
       tops_[i] = TopOf(HashKey(keys[i]));
-      ++counts[tops_[i] >> (32 - kStripeBits)];
+      ++counts[static_cast<size_t>(StripeOfTop(tops_[i]))];
     }
     next[part] = counts;
   });
@@ -46,7 +46,7 @@ void Partition::Build(Span<const Key> keys, Executor& executor) {
     KeyAt* entries = entries_.data();
     const size_t end = part_start(part + 1);
     for (size_t i = part_start(part); i < end; ++i) {
-      entries[at[tops_[i] >> (32 - kStripeBits)]++] = {keys[i], static_cast<uint32_t>(i), tops_[i]};
+      entries[at[static_cast<size_t>(StripeOfTop(tops_[i]))]++] = {keys[i], static_cast<uint32_t>(i), tops_[i]};
     }
   });
 }

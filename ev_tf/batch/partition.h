@@ -24,6 +24,8 @@ constexpr int StripeOf(uint64_t hash) { return static_cast<int>(hash >> (64 - kS
 // The top half of a hash: its stripe, and bits that tell the keys of a stripe apart.
 constexpr uint32_t TopOf(uint64_t hash) { return static_cast<uint32_t>(hash >> 32); }
 
+constexpr int StripeOfTop(uint32_t top) { return static_cast<int>(top >> (32 - kStripeBits)); }
+
 // One key of a call and where it stood.
 struct KeyAt {
   Key key;
@@ -37,8 +39,10 @@ class Partition {
   // Groups `keys`.  Requires: keys.size() < 2^32.
   void Build(Span<const Key> keys, Executor& executor);
 
-  Span<const KeyAt> stripe(int i) const {
-    return Span<const KeyAt>(entries_.data() + starts_[i], starts_[i + 1] - starts_[i]);
+  Span<const KeyAt> stripe(int i) const { return stripes(i, i + 1); }
+  // The keys of stripes [first, end), one stripe behind another.
+  Span<const KeyAt> stripes(int first, int end) const {
+    return Span<const KeyAt>(entries_.data() + starts_[first], starts_[end] - starts_[first]);
   }
 
  private:

@@ -1,5 +1,7 @@
 #include "ev_tf/env/buffer_pool.h"
 
+#include <sys/mman.h>
+
 #include <cstdlib>
 #include <utility>
 
@@ -8,8 +10,11 @@ namespace ev {
 void AlignedFree::operator()(std::byte* p) const { std::free(p); }
 
 AlignedBytes NewAlignedBytes(size_t bytes) {
-  const size_t rounded = (bytes + kBufferAlignment - 1) / kBufferAlignment * kBufferAlignment;
-  return AlignedBytes(static_cast<std::byte*>(std::aligned_alloc(kBufferAlignment, rounded)));
+  const size_t unit = bytes <= kHugeBufferBytes / 2 ? kBufferAlignment : kHugeBufferBytes;
+  const size_t rounded = (bytes + unit - 1) / unit * unit;
+  void* const memory = std::aligned_alloc(unit, rounded);
+  if (memory != nullptr && unit == kHugeBufferBytes) ::madvise(memory, rounded, MADV_HUGEPAGE);  // advice
+  return AlignedBytes(static_cast<std::byte*>(memory));
 }
 
 BufferPool& BufferPool::Global() {

@@ -40,8 +40,8 @@ class File {
   virtual Status Truncate(uint64_t size) = 0;
   virtual Status Sync() = 0;
   virtual Status Size(uint64_t* size) = 0;
-  // The first `bytes` bytes as memory, for as long as the file is open; bytes past its end must not be touched.  Null
-  // where the file cannot be mapped.
+  // The first `bytes` bytes as memory, for as long as the file is open; null where the file cannot be mapped.  Bytes past its
+  // end, or that the device cannot read, end the process: touch them by GuardedCopy alone.
   virtual const std::byte* Map(size_t bytes) = 0;
   // Of an operating system's file; -1 for others.
   virtual int descriptor() const { return -1; }
@@ -75,6 +75,13 @@ struct OpenOptions {
   bool direct = false;  // a wish: refused by some file systems, e.g. tmpfs; File::direct() says what came of it
 };
 
+// How a file got a second name.
+enum class LinkKind : uint8_t {
+  kHardLink,  // two names of one file
+  kReflink,   // another file, which shares the bytes until one of them is written to
+  kCopy,      // another file, with its own bytes
+};
+
 class Env {
  public:
   virtual ~Env() = default;
@@ -89,8 +96,16 @@ class Env {
   // The names in a directory, sorted.
   virtual Status List(const std::string& path, std::vector<std::string>* names) = 0;
   virtual Status Unlink(const std::string& path) = 0;
+  // Closes a file that nobody uses any more, now or soon in another thread: giving back the space of one without a name may
+  // take long.
+  virtual void CloseLater(std::unique_ptr<File> file) { file.reset(); }
+  // Closes what was to be closed later; false: there was none.
+  virtual bool CloseNow() { return false; }
   virtual Status Rename(const std::string& from, const std::string& to) = 0;
   virtual Status SyncDirectory(const std::string& path) = 0;
+  // Gives the file `from` the name `to` as well, which nobody has; where the file system cannot, makes a copy of it, whose bytes
+  // are synced.  The name is kept once the directory of `to` is synced.  After an error there is nothing of that name.
+  virtual Status Link(const std::string& from, const std::string& to, LinkKind* kind) = 0;
 
   // All requests, as many at once as the device likes; returns when the last has ended.  After an error the requests
   // that were not begun are left out.

@@ -16,6 +16,7 @@
 
 #include "ev_tf/base/executor.h"
 #include "ev_tf/env/buffer_pool.h"
+#include "ev_tf/env/closer.h"
 #include "ev_tf/env/env.h"
 #include "ev_tf/env/posix_file.h"
 #include "ev_tf/env/uring_reader.h"
@@ -101,6 +102,8 @@ class PosixEnv final : public Env {
   Status Unlink(const std::string& path) override {
     return ::unlink(path.c_str()) == 0 ? OkStatus() : ErrnoStatus(path, "unlink", errno);
   }
+  void CloseLater(std::unique_ptr<File> file) override { Closer::Global().Add(std::move(file)); }
+  bool CloseNow() override { return Closer::Global().Wait(); }
   Status Rename(const std::string& from, const std::string& to) override {
     return std::rename(from.c_str(), to.c_str()) == 0 ? OkStatus() : ErrnoStatus(from, "rename to " + to, errno);
   }
@@ -110,6 +113,10 @@ class PosixEnv final : public Env {
     const int error = ::fsync(fd) == 0 ? 0 : errno;
     ::close(fd);
     return error == 0 ? OkStatus() : ErrnoStatus(path, "fsync", error);
+  }
+
+  Status Link(const std::string& from, const std::string& to, LinkKind* kind) override {
+    return LinkPosixFile(from, to, kind);
   }
 
   Status ReadBatch(Span<const ReadRequest> requests, const ReadDone& done, ReadStats* stats) override {

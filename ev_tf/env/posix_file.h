@@ -12,6 +12,8 @@ namespace ev {
 Status ErrnoStatus(const std::string& path, const std::string& what, int error);
 
 Status OpenPosixFile(const std::string& path, const OpenOptions& options, std::unique_ptr<File>* file);
+// Env::Link.
+Status LinkPosixFile(const std::string& from, const std::string& to, LinkKind* kind);
 Status LockPosixFile(const std::string& path, std::unique_ptr<FileLock>* lock);
 
 }  // namespace ev

@@ -1,10 +1,12 @@
 #include "ev_tf/index/hash_index.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cassert>
 #include <cstdlib>
 #include <utility>
 
+#include "ev_tf/base/first_error.h"
 #include "ev_tf/index/probe.h"
 
 namespace ev {
@@ -13,6 +15,10 @@ namespace {
 constexpr int kFirstBits = 1;         // a filler is a key of another segment: there are always two at least
 constexpr int kMaxBits = 20;          // 12 bits of the place are left to choose a line: 2^20 segments, 15 G keys
 constexpr uint32_t kFirstLines = 16;  // 1 KiB: a table of a few rows takes a few KiB
+// Segments split while they are small until there are this many bits of them.  Keys come a stripe of the hash at a time
+// (StripeOf, batch/partition.h): fewer segments would each get them into a few of its lines, and threads would wait for its
+// lock.
+constexpr int kEarlyBits = 6;
 // Load limits spread over the segments.  Above 0.75 more than one key in ten overflows; below 0.68 memory is wasted.
 constexpr float kLoadLimits[] = {0.68f, 0.72f, 0.70f, 0.74f, 0.69f, 0.73f, 0.71f, 0.75f};
 constexpr float kFill = 0.92f;  // share of its limit that a rebuilt segment may have reached
@@ -35,18 +41,58 @@ HashIndex::View::~View() {
 }
 
 HashIndex::HashIndex(EpochDomain* epochs) : epochs_(epochs) {
-  auto directory = std::make_unique<Directory>(kFirstBits);
-  for (uint64_t prefix = 0; prefix < (1u << kFirstBits); ++prefix) {
-    segments_.emplace_back(NewSegment(kFirstBits, prefix));
-    Segment* segment = segments_.back().get();
-    std::unique_ptr<View> view;
-    const Status status = NewView(segment, kFirstLines, &view);
-    if (!status.ok()) std::abort();  // 1 KiB of malloc: nothing can run
-    bytes_ += kFirstLines * static_cast<int64_t>(sizeof(Line));
-    segment->view = view.get();
-    directory->views[prefix].store(view.release());
+  SerialExecutor serial;
+  std::vector<std::unique_ptr<Segment>> segments;
+  if (!NewSegments(kFirstBits, 0, serial, &segments).ok()) std::abort();  // 1 KiB of malloc: nothing can run
+  Use(kFirstBits, std::move(segments));
+}
+
+Status HashIndex::NewSegments(int bits, uint32_t keys, Executor& executor,
+                              std::vector<std::unique_ptr<Segment>>* segments) {
+  segments->resize(size_t{1} << bits);
+  std::atomic<size_t> next{0};
+  FirstError error;
+  executor.Run(std::min(executor.parallelism(), 1 << bits), [&](int) {
+    for (size_t i = next.fetch_add(1); i < segments->size() && error.ok(); i = next.fetch_add(1)) {
+      std::unique_ptr<Segment> segment(NewSegment(bits, i));
+      std::unique_ptr<View> view;
+      const Status made = NewView(segment.get(), LinesFor(keys, segment->max_load), &view);
+      error.Keep(made);
+      if (!made.ok()) return;
+      segment->view = view.release();
+      (*segments)[i] = std::move(segment);
+    }
+  });
+  if (!error.ok()) {
+    for (const auto& segment : *segments) {
+      if (segment != nullptr) delete segment->view;
+    }
   }
-  directory_.store(directory.release());
+  return error.status();
+}
+
+void HashIndex::Use(int bits, std::vector<std::unique_ptr<Segment>> segments) {
+  auto directory = std::make_unique<Directory>(bits);
+  int64_t lines = 0;
+  for (size_t i = 0; i < segments.size(); ++i) {
+    directory->views[i].store(segments[i]->view);
+    lines += segments[i]->view->lines;
+  }
+  for (const auto& segment : segments_) delete segment->view;
+  segments_ = std::move(segments);
+  bytes_ = lines * static_cast<int64_t>(sizeof(Line));
+  delete directory_.exchange(directory.release());
+}
+
+Status HashIndex::Reserve(int64_t keys, Executor& executor) {
+  const int64_t most = std::min<int64_t>(keys, int64_t{kMaxPosition} + 1);
+  const auto in_segment = [&](int bits) { return static_cast<uint32_t>((most + (int64_t{1} << bits) - 1) >> bits); };
+  int bits = kFirstBits;
+  while (bits < kMaxBits && LinesFor(in_segment(bits), kLoadLimits[0]) > MostLines(bits)) ++bits;
+  std::vector<std::unique_ptr<Segment>> segments;
+  EV_RETURN_IF_ERROR(NewSegments(bits, in_segment(bits), executor, &segments));
+  Use(bits, std::move(segments));
+  return OkStatus();
 }
 
 HashIndex::~HashIndex() {
@@ -64,6 +110,8 @@ HashIndex::Segment* HashIndex::NewSegment(int depth, uint64_t prefix) {
   segment->filler = kFillers[prefix >> (depth - 1)];
   return segment.release();
 }
+
+uint32_t HashIndex::MostLines(int depth) { return depth < kEarlyBits ? kFirstLines : kMaxPages * kPageLines; }
 
 uint32_t HashIndex::LinesFor(uint32_t keys, float max_load) {
   const float wanted = static_cast<float>(keys) / (kFill * max_load * kLineKeys);
@@ -199,7 +247,7 @@ bool HashIndex::FindKeyAt(uint32_t place, Location location, Key* key) const {
 Status HashIndex::Rebuild(Segment* segment) {
   const uint32_t live = segment->live.load(std::memory_order_relaxed);
   const uint32_t lines = LinesFor(live + 1, segment->max_load);
-  if (lines > kMaxPages * kPageLines) return Split(segment);
+  if (lines > MostLines(segment->depth)) return Split(segment);
   std::unique_ptr<View> fresh;
   EV_RETURN_IF_ERROR(NewView(segment, lines, &fresh));
   View* old = segment->view;
@@ -315,12 +363,10 @@ int64_t HashIndex::bytes() const {
 }
 
 // HashIndex::Find, once for each instruction set.
-#define EV_DEFINE_FIND                                                                                        \
-  static void FindAll(const IndexProbe& probe, const Key* keys, size_t n, Location* out) {                    \
-    const auto keep = [&](size_t i, Location location) EV_INLINE_LAMBDA { out[i] = location; };               \
-    ForEachBlock(probe, keys, n, keep, keep, [](size_t /*first*/, size_t size, auto&& ask) EV_INLINE_LAMBDA { \
-      for (size_t i = 0; i < size; ++i) ask(i);                                                               \
-    });                                                                                                       \
+#define EV_DEFINE_FIND                                                                          \
+  static void FindAll(const IndexProbe& probe, const Key* keys, size_t n, Location* out) {      \
+    const auto keep = [&](size_t i, Location location) EV_INLINE_LAMBDA { out[i] = location; }; \
+    ForEachBlock(probe, keys, n, keep, keep, [](size_t, size_t) {});                            \
   }
 // The order of these includes is their meaning.
 // clang-format off

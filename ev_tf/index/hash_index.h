@@ -2,8 +2,9 @@
 //
 // Layout.  Of the 32 bits of a key's place, PlaceOf(key), the top ones choose a segment through a directory, and what follows
 // them a home line in the segment's run of lines; a full line overflows into the next one.  A segment grows line run by line
-// run, by about a tenth, and splits in two when it would have 12 pages; segments have different load limits, so that they do
-// not all grow in the same batch.  Between 0.62 and 0.75 of the entries are used once a segment has grown past a few pages: 17
+// run, by about a tenth, and splits in two when it would have 12 pages, or at once while there are few segments; they have
+// different load limits, so that they do not all grow in the same batch.  Between 0.62 and 0.75 of the entries are used once a
+// segment has grown past a few pages: 17
 // to 21 bytes a key, also while growing.
 //
 // Threads:     any method, from any thread, at once.  Whoever calls Find, Insert, Move, Remove or Scan holds an EpochGuard of
@@ -22,6 +23,7 @@
 
 #include "ev_tf/alloc/page_arena.h"
 #include "ev_tf/base/epoch.h"
+#include "ev_tf/base/executor.h"
 #include "ev_tf/base/key.h"
 #include "ev_tf/base/span.h"
 #include "ev_tf/base/status.h"
@@ -36,6 +38,11 @@ class HashIndex {
   explicit HashIndex(EpochDomain* epochs);
   // Requires: no guard is held.
   ~HashIndex();
+
+  // Takes the memory that `keys` keys want, so that they are inserted without a rebuild; more of them are welcome.
+  // Requires: nobody else uses the index, which has no key and has had none.
+  // OutOfSpace: then nothing has changed.
+  Status Reserve(int64_t keys, Executor& executor);
 
   // locations[i] = where the row of keys[i] is, kNoLocation if it has none.  Duplicates are welcome.
   void Find(Span<const Key> keys, Location* locations) const;
@@ -135,7 +142,13 @@ class HashIndex {
   // Locks and returns the segment that owns `hash`.
   Segment* LockSegment(uint64_t hash, std::unique_lock<std::mutex>* lock);
 
+  // 2^bits segments without a key, each with room for `keys` keys.
+  Status NewSegments(int bits, uint32_t keys, Executor& executor, std::vector<std::unique_ptr<Segment>>* segments);
+  // Shows them, in the place of those that there are.  Requires: nobody else uses the index.
+  void Use(int bits, std::vector<std::unique_ptr<Segment>> segments);
   static Segment* NewSegment(int depth, uint64_t prefix);
+  // Lines that a segment of that depth may have; one that needs more splits.
+  static uint32_t MostLines(int depth);
   // The smallest run of lines that holds `keys` with room to grow; more than kMaxPages pages if there is none.
   static uint32_t LinesFor(uint32_t keys, float max_load);
   static Status NewView(Segment* segment, uint32_t lines, std::unique_ptr<View>* out);

@@ -7,11 +7,12 @@ namespace {
 
 constexpr size_t kPartFloats = kRowPartAlignment / sizeof(float);
 
-size_t PaddedFloats(int64_t dim) { return (static_cast<size_t>(dim) + kPartFloats - 1) / kPartFloats * kPartFloats; }
+size_t PaddedFloats(size_t bytes) { return (bytes + kRowPartAlignment - 1) / kRowPartAlignment * kPartFloats; }
 
 }  // namespace
 
-RowLayout::RowLayout(int64_t dim) : dim_(dim), row_floats_(PaddedFloats(dim)) {}
+RowLayout::RowLayout(int64_t dim, ValueType value_type)
+    : dim_(dim), value_type_(value_type), row_floats_(PaddedFloats(value_bytes())) {}
 
 int RowLayout::FindSlot(const std::string& name) const {
   for (size_t i = 0; i < slots_.size(); ++i) {
@@ -32,13 +33,17 @@ Status RowLayout::WithSlot(const SlotSpec& slot, RowLayout* out) const {
   *out = *this;
   out->slots_.push_back(slot);
   out->slot_offsets_.push_back(row_floats_);
-  out->row_floats_ += PaddedFloats(slot.dim);
+  out->row_floats_ += PaddedFloats(static_cast<size_t>(slot.dim) * sizeof(float));
   out->slot_floats_ += slot.dim;
   return OkStatus();
 }
 
 void RowLayout::InitRow(const float* value, float* row) const {
-  std::copy_n(value, dim_, row);
+  WriteValue(value, row);
+  InitSlots(row);
+}
+
+void RowLayout::InitSlots(float* row) const {
   for (size_t i = 0; i < slots_.size(); ++i) {
     std::fill_n(row + slot_offsets_[i], slots_[i].dim, slots_[i].initial);
   }
