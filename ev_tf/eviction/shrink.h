@@ -23,7 +23,7 @@ enum class Verdict : uint8_t {
   kStartsToAge,  // it has no version yet: the step of this look becomes it
 };
 
-// `value` is the row's, of dim floats; `meta` is read by age only.
+// `value` is the row's, of dim floats, and is read by weight only; `meta` is read by age only.
 Verdict Judge(const ShrinkRule& rule, const float* value, int64_t dim, const RowMeta* meta, int64_t step);
 
 }  // namespace ev

@@ -27,7 +27,7 @@ void ColdRows::Prepare(size_t record_bytes) {
   keys_.resize(kept);
   locations_.resize(kept);
   record_bytes_ = record_bytes;
-  if (records_.size() < kept * record_bytes) records_.resize(kept * record_bytes);
+  records_.Reserve(kept * record_bytes);
 }
 
 size_t ColdRows::IndexOf(Key key, int tier) const {

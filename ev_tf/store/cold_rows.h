@@ -12,6 +12,7 @@
 #include "ev_tf/base/key.h"
 #include "ev_tf/base/span.h"
 #include "ev_tf/index/location.h"
+#include "ev_tf/store/record_buffer.h"
 
 namespace ev {
 
@@ -33,6 +34,10 @@ class ColdRows {
   void Want(Key key, Location location) {
     keys_.push_back(key);
     locations_.push_back(location);
+  }
+  void WantAll(const ColdRows& other) {
+    keys_.insert(keys_.end(), other.keys_.begin(), other.keys_.end());
+    locations_.insert(locations_.end(), other.locations_.begin(), other.locations_.end());
   }
   // Sorts what is wanted by tier, each location once, and makes room for its records.
   void Prepare(size_t record_bytes);
@@ -60,7 +65,7 @@ class ColdRows {
   std::vector<Key> keys_;
   std::vector<Location> locations_;
   std::array<size_t, kMaxTiers> ends_{};  // ends_[0] is 0: nothing of the hot tier is cold
-  std::vector<std::byte> records_;
+  RecordBuffer records_;
 };
 
 }  // namespace ev

@@ -10,7 +10,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "ev_tf/base/cpu.h"
 #include "ev_tf/base/sync_point.h"
 #include "ev_tf/store/store.h"
 
@@ -20,21 +19,46 @@ namespace {
 constexpr size_t kRowsPerWrite = 4096;
 // Rows ahead of the one that is looked at whose lines are asked for.
 constexpr size_t kAhead = 8;
-constexpr size_t kLineFloats = 16;
-constexpr size_t kPrefetchedFloats = 256;
 // Choosing victims looks at every rank: a thirty-second of the tier at a time makes that small against moving them.
 constexpr size_t kVictimShare = 32;
 // Touches, in capacities, after which the counts of an LFU tier are halved.
 constexpr int64_t kTouchesPerAging = 50;
 
-int StripeOfPlace(uint32_t place) { return StripeOf(uint64_t{place} << 32); }
-
 }  // namespace
 
 Status Store::Demote(size_t rows) {
   if (!tiered()) return OkStatus();
-  std::lock_guard<std::mutex> turn(demote_mu_);
-  return DemoteTo(kHotTier, rows);
+  std::unique_lock<std::mutex> lock(demote_mu_);
+  ++waiting_for_turn_;
+  demoted_.wait(lock, [this] { return !demoting_; });
+  --waiting_for_turn_;
+  return TakeTurn(std::move(lock), [&] { return DemoteTo(kHotTier, rows); });
+}
+
+Status Store::DemoteOrWait(size_t rows) {
+  if (!tiered()) return OkStatus();
+  std::unique_lock<std::mutex> lock(demote_mu_);
+  ++waiting_for_turn_;
+  demoted_.wait(lock, [&] { return !demoting_ || RowsOf(kHotTier) <= rows; });
+  --waiting_for_turn_;
+  if (demoting_) return OkStatus();
+  return TakeTurn(std::move(lock), [&] { return DemoteTo(kHotTier, rows); });
+}
+
+int Store::waiting_for_turn() {
+  const std::lock_guard<std::mutex> lock(demote_mu_);
+  return waiting_for_turn_;
+}
+
+Status Store::TakeTurn(std::unique_lock<std::mutex> lock, const std::function<Status()>& move) {
+  demoting_ = true;
+  ++turns_;
+  lock.unlock();
+  const Status status = move();
+  lock.lock();
+  demoting_ = false;
+  demoted_.notify_all();
+  return status;
 }
 
 Status Store::DemoteTo(int tier, size_t rows) {
@@ -75,31 +99,35 @@ Status Store::DemoteSome(int tier, size_t wanted, size_t* moved) {
     const size_t n = std::min(kRowsPerWrite, victims.size() - first);
     if (const Residents* next = residents(tier + 1)) EV_RETURN_IF_ERROR(DemoteTo(tier + 1, next->capacity()));
     EV_RETURN_IF_ERROR(DemoteBatch(tier, Span<const Victim>(victims.data() + first, n), moved));
+    { std::lock_guard<std::mutex> seen(demote_mu_); }  // who waits has looked before, and sleeps
+    demoted_.notify_all();
   }
   return OkStatus();
 }
 
 Status Store::DemoteBatch(int tier, Span<const Victim> victims, size_t* moved) {
   std::vector<Leaving> leaving;
-  std::vector<std::byte> records;
-  StartLeaving(tier, victims, &leaving, &records, moved);
+  RecordBuffer records;
+  records.Reserve(victims.size() * record_bytes());
+  leaving.reserve(victims.size());
+  StartLeaving(tier, victims, &leaving, records.data(), moved);
   if (leaving.empty()) return OkStatus();
-  std::vector<Key> keys;
-  std::vector<Position> positions;
-  for (const Leaving& row : leaving) {
-    keys.push_back(row.key);
-    positions.push_back(row.position);
+  std::vector<Key> keys(leaving.size());
+  std::vector<Position> positions(leaving.size());
+  for (size_t i = 0; i < leaving.size(); ++i) {
+    keys[i] = leaving[i].key;
+    positions[i] = leaving[i].position;
   }
+  const Span<std::byte> bytes(records.data(), leaving.size() * record_bytes());
   EV_SYNC_POINT("demote.started");
   Status status;
   if (tier != kHotTier) {
-    records.resize(keys.size() * record_bytes());
     const EpochGuard guard(epochs_);
-    status = ReadLevel(tier, keys, positions, records);
+    status = ReadLevel(tier, keys, positions, bytes);
   }
   const bool gone =
       status.code() == StatusCode::kNotFound;  // one was dropped before the guard: the others another time
-  if (status.ok()) status = PutLevel(tier + 1, level(tier + 1), keys, records, positions);
+  if (status.ok()) status = PutLevel(tier + 1, level(tier + 1), keys, bytes, positions);
   EV_SYNC_POINT("demote.written");
   FinishLeaving(tier, leaving, positions, status.ok(), moved);
   return gone ? OkStatus() : status;
@@ -108,28 +136,29 @@ Status Store::DemoteBatch(int tier, Span<const Victim> victims, size_t* moved) {
 void Store::PrefetchVictim(int tier, Position position) const {
   const Residents& from = *residents(tier);
   index_->PrefetchPlace(from.place(position));
-  PrefetchForRead(&from.copy(position));
-  if (tier != kHotTier) return;
-  const float* row = hot_->rows().row(position);
-  for (size_t f = 0; f < std::min(layout_.row_floats(), kPrefetchedFloats); f += kLineFloats) PrefetchForRead(row + f);
+  if (tier == kHotTier) {
+    PrefetchHot(position);
+  } else {
+    from.Prefetch(position);
+  }
 }
 
-void Store::StartLeaving(int tier, Span<const Victim> victims, std::vector<Leaving>* leaving,
-                         std::vector<std::byte>* records, size_t* moved) {
+void Store::StartLeaving(int tier, Span<const Victim> victims, std::vector<Leaving>* leaving, std::byte* records,
+                         size_t* moved) {
   const EpochGuard guard(epochs_);
   const Residents& from = *residents(tier);
   const Residents* to = residents(tier + 1);
   std::vector<Position> gone;
   Garbage garbage;
   for (size_t i = 0; i < victims.size();) {
-    const int stripe = StripeOfPlace(from.place(victims[i].position));
+    const int stripe = StripeOfTop(from.place(victims[i].position));
     std::lock_guard<std::mutex> lock(stripes_.of(stripe));
     for (; i < victims.size(); ++i) {
       if (i + kAhead < victims.size()) PrefetchVictim(tier, victims[i + kAhead].position);
       const Position position = victims[i].position;
       const Location here = MakeLocation(tier, position);
       const uint32_t place = from.place(position);
-      if (StripeOfPlace(place) != stripe) break;
+      if (StripeOfTop(place) != stripe) break;
       // It may have been touched, dropped, or given to another key since it was chosen.
       if (from.rank(position) != victims[i].rank) continue;
       Key key = 0;
@@ -149,11 +178,10 @@ void Store::StartLeaving(int tier, Span<const Victim> victims, std::vector<Leavi
         }
         continue;
       }
+      // Rows of a level do not change: they are read later.
+      if (tier == kHotTier) hot_->Pack(position, records + leaving->size() * record_bytes());
       leaving->push_back({position, key, has_copy ? copy : kNoLocation});
       copy = kLeaving;
-      if (tier != kHotTier) continue;  // rows of a level do not change
-      records->resize(records->size() + record_bytes());
-      hot_->Pack(position, records->data() + records->size() - record_bytes());
     }
   }
   const size_t given_up = garbage.size() - (tier == kHotTier ? 0 : gone.size());

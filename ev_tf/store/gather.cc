@@ -14,13 +14,13 @@ namespace {
 
 constexpr int64_t kLineFloats = 16;
 constexpr int64_t kPrefetchedFloats = 256;  // of one row; the hardware follows a longer run by itself
-constexpr size_t kMaxRowLag = 32;
+constexpr size_t kMaxRowLag = 16;
 
 // How many rows ahead of its copy a row is asked for.  Chosen by benchmarks/engine/lookup_bench.
-constexpr size_t RowLag(int64_t dim) {
-  constexpr int64_t kLines = 128;
-  const int64_t lines = (dim + kLineFloats - 1) / kLineFloats;
-  return static_cast<size_t>(std::clamp<int64_t>(kLines / lines, 8, kMaxRowLag));
+constexpr size_t RowLag(int64_t floats) {
+  constexpr int64_t kLines = 64;  // under way: more than that wait for one another
+  const int64_t lines = (floats + kLineFloats - 1) / kLineFloats;
+  return static_cast<size_t>(std::clamp<int64_t>(kLines / lines, 4, kMaxRowLag));
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 // Threads:     Relocate and WhenUnseen from any thread; Use and Rest from one at a time.
 #pragma once
 
+#include <algorithm>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -22,7 +23,9 @@ using TierOpener = std::function<Status(size_t record_bytes, Relocator* relocato
 
 class Level final : public Relocator {
  public:
-  using Relocation = std::function<bool(Key key, Position from, Position to)>;
+  // Relocator::Relocate.
+  using Relocation =
+      std::function<void(Span<const Key> keys, Span<const Position> from, Span<const Position> to, Span<bool> moved)>;
 
   // capacity: rows it should hold; 0: the last level, which takes what there is.
   // `epochs` outlives the level, and what it is given to free.
@@ -49,9 +52,13 @@ class Level final : public Relocator {
     std::lock_guard<std::mutex> lock(mu_);
     in_use_ = false;
   }
-  bool Relocate(Key key, Position from, Position to) override {
+  void Relocate(Span<const Key> keys, Span<const Position> from, Span<const Position> to, Span<bool> moved) override {
     std::lock_guard<std::mutex> lock(mu_);
-    return in_use_ && relocation_(key, from, to);
+    if (in_use_) {
+      relocation_(keys, from, to, moved);
+    } else {
+      std::fill(moved.begin(), moved.end(), false);
+    }
   }
   // Nothing is freed here: what waits may belong to an index that is just being dropped.
   void WhenUnseen(std::function<void()> free) override { epochs_->RetireLater(std::move(free)); }

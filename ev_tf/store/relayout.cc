@@ -98,8 +98,8 @@ Status Store::CopyRows(const RowLayout& layout, Content* fresh) {
 }
 
 void Store::Widen(const RowLayout& layout, const float* from, float* to) const {
-  layout.InitRow(from, to);
-  std::copy_n(from, layout_.row_floats(), to);
+  layout.InitSlots(to);
+  std::memcpy(to, from, layout_.row_bytes());  // its slots are the first of the new layout's
 }
 
 Status Store::CopyHotRows(const RowLayout& layout, Span<const std::pair<Key, Location>> rows, Content* fresh) const {

@@ -15,6 +15,7 @@
 #include <cstdint>
 
 #include "ev_tf/alloc/memory.h"
+#include "ev_tf/base/cpu.h"
 #include "ev_tf/cache/rank.h"
 #include "ev_tf/index/location.h"
 
@@ -40,6 +41,13 @@ class Residents {
   }
   uint32_t place(Position position) const { return __atomic_load_n(places() + position, __ATOMIC_RELAXED); }
   Location& copy(Position position) const { return reinterpret_cast<Location*>(copies_.data())[position]; }
+
+  // Asks for what is known of the row at `position`.
+  void Prefetch(Position position) const {
+    PrefetchForWrite(ranks() + position);
+    PrefetchForWrite(places() + position);
+    PrefetchForWrite(&copy(position));
+  }
 
   // The row at `position` is new here.
   void Settle(Position position, uint32_t place, Location copy, Rank rank);

@@ -6,6 +6,8 @@
 #include <string>
 #include <utility>
 
+#include "ev_tf/base/cpu.h"
+#include "ev_tf/base/scratch.h"
 #include "ev_tf/base/sync_point.h"
 #include "ev_tf/store/gather.h"
 
@@ -14,6 +16,12 @@ namespace {
 
 // Looks at the index again after a record has moved away under a read; more than this is not a race any more.
 constexpr int kFetchRounds = 100;
+// Keys that are looked for at a time where what is found is looked at once.
+constexpr size_t kKeysPerFind = 2048;
+// Rows ahead of the one that is brought up whose lines are asked for.
+constexpr size_t kAhead = 8;
+constexpr size_t kLineFloats = 16;
+constexpr size_t kPrefetchedFloats = 256;  // of one row; the hardware follows a longer run by itself
 
 uint32_t RowsIn(int64_t bytes, const RowLayout& layout) {
   const auto rows = static_cast<int64_t>(static_cast<size_t>(bytes) / layout.row_bytes());
@@ -54,7 +62,10 @@ Status Store::OpenLevels(const RowLayout& layout, std::vector<std::shared_ptr<Le
     const int tier = static_cast<int>(levels->size()) + 1;
     levels->push_back(std::make_shared<Level>(
         capacity, options_.cache_strategy,
-        [this, tier](Key key, Position from, Position to) { return Relocate(tier, key, from, to); }, &epochs_));
+        [this, tier](Span<const Key> keys, Span<const Position> from, Span<const Position> to, Span<bool> moved) {
+          Relocate(tier, keys, from, to, moved);
+        },
+        &epochs_));
     return levels->back()->Open(opener, bytes);
   };
   if (options_.between.size() + 2 > kMaxTiers) {
@@ -78,7 +89,7 @@ Status Store::Open() {
 Status Store::Gather(Span<const Key> keys, uint32_t tick, float* out, int64_t* missing, ColdRows* cold) const {
   std::vector<uint32_t> cold_parts;
   const IndexProbe probe(*index_);
-  const GatherArgs args{&probe, hot_.get(), defaults_, layout_.dim(), tick, cold, &cold_parts};
+  const GatherArgs args{&probe, hot_.get(), defaults_, &layout_, tick, cold, &cold_parts};
   *missing = GatherRows(args, keys.data(), keys.size(), out);
   counts(kHotTier).hits.fetch_add(static_cast<int64_t>(keys.size() - cold_parts.size()) - *missing,
                                   std::memory_order_relaxed);
@@ -101,17 +112,28 @@ Status Store::Gather(Span<const Key> keys, uint32_t tick, float* out, int64_t* m
       *missing += gone;
       continue;
     }
-    std::memcpy(out + part * dim, record, dim * sizeof(float));
+    layout_.ReadValue(record, out + part * dim);
   }
   return OkStatus();
 }
 
-void Store::FindCold(Span<const Key> keys, ColdRows* cold) const {
-  std::vector<Location> locations(keys.size());
-  index_->Find(keys, locations.data());
-  for (size_t i = 0; i < keys.size(); ++i) {
-    if (locations[i] != kNoLocation && TierOf(locations[i]) != kHotTier) cold->Want(keys[i], locations[i]);
+size_t Store::FindCold(Span<const Key> keys, ColdRows* cold, uint32_t touch) const {
+  std::array<Location, kKeysPerFind> locations;
+  size_t not_hot = 0;
+  for (size_t first = 0; first < keys.size(); first += kKeysPerFind) {
+    const Span<const Key> some = keys.subspan(first, std::min(kKeysPerFind, keys.size() - first));
+    index_->Find(some, locations.data());
+    for (size_t i = 0; i < some.size(); ++i) {
+      if (TierOf(locations[i]) == kHotTier && locations[i] != kNoLocation) {
+        if (touch != 0) hot_->residents()->Touch(PositionOf(locations[i]), touch);
+        continue;
+      }
+      ++not_hot;
+      if (locations[i] != kNoLocation) cold->Want(some[i], locations[i]);
+    }
   }
+  if (touch != 0) touches_.fetch_add(static_cast<int64_t>(keys.size() - not_hot), std::memory_order_relaxed);
+  return not_hot;
 }
 
 Status Store::ReadLevel(int tier, Span<const Key> keys, Span<const Position> positions, Span<std::byte> records) const {
@@ -131,15 +153,6 @@ Status Store::PutLevel(int tier, const Level& level, Span<const Key> keys, Span<
   counted.writes.fetch_add(static_cast<int64_t>(keys.size()), std::memory_order_relaxed);
   counted.put_bytes.fetch_add(static_cast<int64_t>(records.size()), std::memory_order_relaxed);
   return OkStatus();
-}
-
-size_t Store::CountNotHot(Span<const Key> keys) const {
-  const EpochGuard guard(epochs_);
-  std::vector<Location> locations(keys.size());
-  index_->Find(keys, locations.data());
-  return static_cast<size_t>(std::count_if(locations.begin(), locations.end(), [](Location location) {
-    return location == kNoLocation || TierOf(location) != kHotTier;
-  }));
 }
 
 Status Store::Fetch(ColdRows* cold) const {
@@ -179,8 +192,12 @@ Status Store::Promote(const ColdRows& cold, size_t room, uint32_t tick) {
   CountByTier comers{};
   for (int s = 0; s < kStripes; ++s) {
     if (partition.stripe(s).empty()) continue;
+    const Span<const KeyAt> entries = partition.stripe(s);
     std::lock_guard<std::mutex> lock(stripes_.of(s));
-    for (const KeyAt& entry : partition.stripe(s)) {
+    for (size_t i = 0; i < entries.size(); ++i) {
+      if (i + kAhead < entries.size()) index_->PrefetchPlace(entries[i + kAhead].top);
+      if (used + kAhead < n) PrefetchHot(positions[used + kAhead]);
+      const KeyAt& entry = entries[i];
       const Location from = cold.location(entry.position);
       const Position position = positions[used];
       hot_->Unpack(cold.record(entry.position), position);
@@ -197,6 +214,16 @@ Status Store::Promote(const ColdRows& cold, size_t room, uint32_t tick) {
   hot_->rows().Remove({}, Span<const Position>(positions.data() + used, n - used));
   CountComers(comers);
   return OkStatus();
+}
+
+void Store::PrefetchHot(Position position) const {
+  hot_->residents()->Prefetch(position);
+  PrefetchRow(position);
+}
+
+void Store::PrefetchRow(Position position) const {
+  const float* row = hot_->rows().row(position);
+  for (size_t f = 0; f < std::min(layout_.row_floats(), kPrefetchedFloats); f += kLineFloats) PrefetchForRead(row + f);
 }
 
 void Store::CountComers(const CountByTier& from) const {
@@ -267,6 +294,17 @@ void Store::Resolve(RowRefs* refs) const {
     const bool hot = location != kNoLocation && TierOf(location) == kHotTier;
     refs->rows[i] = hot ? hot_->rows().row(PositionOf(location)) : nullptr;
     if (hot && options_.with_meta) refs->meta[i] = hot_->rows().meta(PositionOf(location));
+  }
+}
+
+void Store::AskFor(Span<const Key> keys) const {
+  std::array<Location, kKeysPerFind> locations;
+  for (size_t first = 0; first < keys.size(); first += kKeysPerFind) {
+    const Span<const Key> some = keys.subspan(first, std::min(kKeysPerFind, keys.size() - first));
+    index_->Find(some, locations.data());
+    for (size_t i = 0; i < some.size(); ++i) {
+      if (locations[i] != kNoLocation && TierOf(locations[i]) == kHotTier) PrefetchRow(PositionOf(locations[i]));
+    }
   }
 }
 
@@ -429,17 +467,41 @@ void Store::FindTiers(Span<const Key> keys, int32_t* tiers) const {
   for (size_t i = 0; i < keys.size(); ++i) tiers[i] = locations[i] == kNoLocation ? -1 : TierOf(locations[i]);
 }
 
-bool Store::Relocate(int tier, Key key, Position from, Position to) {
-  std::lock_guard<std::mutex> lock(stripes_.of(StripeOf(HashKey(key))));
+void Store::FindInLast(Span<const Key> keys, Span<Position> positions) const {
+  std::vector<Location> locations(keys.size());
+  index_->Find(keys, locations.data());
+  const int last = tiers() - 1;
+  for (size_t i = 0; i < keys.size(); ++i) {
+    Location at = locations[i];
+    while (at != kNoLocation && at != kLeaving && TierOf(at) != last) at = residents(TierOf(at))->copy(PositionOf(at));
+    positions[i] = at == kNoLocation || at == kLeaving ? kNoPosition : PositionOf(at);
+  }
+}
+
+void Store::Relocate(int tier, Span<const Key> keys, Span<const Position> from, Span<const Position> to,
+                     Span<bool> moved) {
+  SerialExecutor serial;
+  Scratch<Partition> partition;
+  partition->Build(keys, serial);
   const EpochGuard guard(epochs_);
-  const Location was = MakeLocation(tier, from);
-  Location location = kNoLocation;
-  index_->Find(Span<const Key>(&key, 1), &location);
-  if (location == was) return index_->Move(key, was, MakeLocation(tier, to));
-  Location* link = FindLink(location, was);
-  if (link == nullptr) return false;
-  *link = MakeLocation(tier, to);
-  return true;
+  for (int s = 0; s < kStripes; ++s) {
+    const Span<const KeyAt> entries = partition->stripe(s);
+    if (entries.empty()) continue;
+    for (const KeyAt& entry : entries) index_->PrefetchPlace(entry.top);
+    std::lock_guard<std::mutex> lock(stripes_.of(s));
+    for (const KeyAt& entry : entries) {
+      const size_t i = entry.position;
+      const Location was = MakeLocation(tier, from[i]);
+      const Location is = MakeLocation(tier, to[i]);
+      moved[i] = index_->Move(entry.key, was, is);
+      if (moved[i]) continue;
+      Location location = kNoLocation;
+      index_->Find(Span<const Key>(&entry.key, 1), &location);
+      Location* const link = FindLink(location, was);
+      moved[i] = link != nullptr;
+      if (moved[i]) *link = is;
+    }
+  }
 }
 
 size_t Store::RowsOf(int tier) const {

@@ -12,8 +12,8 @@
 //              with its own kernels for Gather and for updates; DRAM is then the first level, and all else stays as it is.
 // Threads:     any method from any thread at once, except Open, Relayout and Clear, which run alone (but for tiers that move
 //              rows by themselves).
-// Locks:       FindOrInsert, Read and Remove want the stripe locks of their keys held by the caller; Gather, Fetch, Promote
-//              and Demote want none held.  A guard of epochs() is held by the caller of every method that says so, one a
+// Locks:       FindOrInsert, Read and Remove want the stripe locks of their keys held by the caller; Gather, Fetch, Promote,
+//              Demote and CopyDown want none held.  A guard of epochs() is held by the caller of every method that says so, one a
 //              thread, from before it looks in the index until it is done with the rows.
 // Invariants:  S1  a row that FindOrInsert gave has the same address while the key's stripe lock is held.
 //              S2  a removed key is not found again until it is inserted again, whatever copies the tiers still hold.
@@ -25,7 +25,9 @@
 
 #include <array>
 #include <atomic>
+#include <condition_variable>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <vector>
@@ -42,6 +44,7 @@
 #include "ev_tf/store/hot_tier.h"
 #include "ev_tf/store/level.h"
 #include "ev_tf/store/stripe_locks.h"
+#include "ev_tf/tier/segmented_tier.h"
 #include "ev_tf/tier/tier.h"
 
 namespace ev {
@@ -62,6 +65,7 @@ class InsertGate {
   virtual Status Ask(Span<const Key> keys, Span<Location> locations) = 0;
 };
 
+inline constexpr Position kNoPosition = ~Position{0};
 inline constexpr Location kRefused = MakeLocation(1, kMaxPosition + 1);  // which no row has
 
 struct StoreOptions {
@@ -123,15 +127,16 @@ class Store final {
   // Takes no lock; see variable/embedding_variable.h on reading while others write.
   Status Gather(Span<const Key> keys, uint32_t tick, float* out, int64_t* missing, ColdRows* cold) const;
 
-  // How many of `keys`, duplicates counted, have no row in the hot tier.
-  size_t CountNotHot(Span<const Key> keys) const;
-  // Adds to *cold the rows below of `keys`.  Requires: a guard.
-  void FindCold(Span<const Key> keys, ColdRows* cold) const;
+  // Adds to *cold the rows below of `keys`, and touches those in the hot tier at `touch`, unless it is 0.  Returns how many
+  // of `keys`, duplicates counted, have no row in the hot tier.  Requires: a guard.
+  size_t FindCold(Span<const Key> keys, ColdRows* cold, uint32_t touch = 0) const;
   // Reads what *cold wants, together.  Requires: the guard under which it was found.
   Status Fetch(ColdRows* cold) const;
   // Brings up to `room` rows of `cold`, unless they have moved.  Requires: the guard of Fetch.
   Status Promote(const ColdRows& cold, size_t room, uint32_t tick);
 
+  // Asks for the lines of the index, and of rows in the hot tier, that a Read of `keys` soon will want.  Requires: a guard.
+  void AskFor(Span<const Key> keys) const;
   // Where the rows of `keys` are; rows below are the records in `cold`, or read now.  Read only.
   // Requires: a guard, the stripe locks.
   Status Read(Span<const Key> keys, const ColdRows& cold, RowRefs* refs) const;
@@ -157,6 +162,30 @@ class Store final {
   bool ScanKeysPart(uint64_t* cursor, Visitor&& visit) const {
     return index_->ScanPart(cursor, [&](Key key, Location) { visit(key); });
   }
+  // The same with where each row is: visit(key, location).
+  template <typename Visitor>
+  bool ScanPart(uint64_t* cursor, Visitor&& visit) const {
+    return index_->ScanPart(cursor, visit);
+  }
+  // positions[i] = where in the last tier the row of keys[i] lies, or an identical copy of it; kNoPosition: nowhere.
+  // Requires: a guard, the stripe locks.
+  void FindInLast(Span<const Key> keys, Span<Position> positions) const;
+  // Memory for `rows` rows in the index, so that they are inserted without a rebuild.  Runs alone, on a store that has had
+  // no rows.  OutOfSpace: then nothing has changed.
+  Status Reserve(int64_t rows, Executor& executor) { return index_->Reserve(rows, executor); }
+  // Positions of new rows of the hot tier, that the caller fills; nobody finds them before ShowRows has them.
+  Status NewRows(Span<Position> positions) { return hot_->rows().Allocate(positions); }
+  // Makes them the rows of `keys`; one for a key that has a row already is given back.  *shown = how many are rows now.
+  // Requires: a guard; nobody else names these keys.  OutOfSpace: some keys have their row already.
+  Status ShowRows(Span<const Key> keys, Span<const Position> positions, uint32_t tick, size_t* shown);
+  // Makes rows of what lies in the last tier already.  Returns how many keys had none before; the others stay as they are.
+  // Requires: a guard; nobody else names these keys.  OutOfSpace: some keys have their row already.
+  Status AdoptRows(Span<const Key> keys, Span<const Position> positions, size_t* adopted);
+  // Of the last tier, where its rows are in files that do not change; else null.
+  SegmentedTier* segments() const { return tiered() ? level(tiers() - 1).tier().segments() : nullptr; }
+  // Bytes of a row as a level has it: the row, and its RowMeta where there is one.
+  size_t record_bytes() const { return RecordBytes(layout_); }
+
   // tiers[i] = the tier of keys[i]'s row, -1 if it has none.  Requires: a guard.
   void FindTiers(Span<const Key> keys, int32_t* tiers) const;
 
@@ -164,6 +193,13 @@ class Store final {
   // have been.  Callers take turns.  On its way a level may hold one batch of writes more.
   // Requires: no guard, no lock.  IoError, OutOfSpace: of a tier below; rows that could not be written stay up.
   Status Demote(size_t rows);
+  // The same for the hot tier alone, and while it is somebody's turn this waits no longer than until that has moved enough.
+  Status DemoteOrWait(size_t rows);
+  // Of two tiers: gives each row of the hot one that has no copy below one, which it has until it is written again.  It
+  // takes turns with Demote, which goes first, and ends whoever else wants one.  Requires: no guard, no lock.  IoError, OutOfSpace: of the tier below; some rows have no copy then.
+  Status CopyDown();
+  // Threads that wait to move rows down.
+  int waiting_for_turn();
   // Rows of bounded tiers above their capacity.
   size_t Excess() const;
   size_t hot_capacity() const { return hot_->residents() == nullptr ? 0 : hot_->residents()->capacity(); }
@@ -203,7 +239,6 @@ class Store final {
   size_t RecordBytes(const RowLayout& layout) const {
     return layout.row_bytes() + (options_.with_meta ? kRowPartAlignment : 0);
   }
-  size_t record_bytes() const { return RecordBytes(layout_); }
   std::shared_ptr<HotTier> NewHotTier(const RowLayout& layout) const;
   Status OpenLevels(const RowLayout& layout, std::vector<std::shared_ptr<Level>>* levels);
   Level& level(int tier) const { return *levels_[static_cast<size_t>(tier) - 1]; }
@@ -220,6 +255,9 @@ class Store final {
   // The record of a key at `location`: staged, or read now into *late.
   Status RecordOf(Key key, Location location, const ColdRows& cold, std::byte* late, const std::byte** record) const;
   void Resolve(RowRefs* refs) const;
+  // Puts keys into the index, where they are not; unused(position) for each that was not put.  *inserted = how many were.
+  template <typename Unused>
+  Status InsertAll(int tier, Span<const Key> keys, Span<const Position> positions, size_t* inserted, Unused&& unused);
   // The row at `position` of the hot tier is new there; it was at `from`, which it may keep as a `copy`.
   void Settle(Key key, Position position, Location from, Location copy, uint32_t tick) const;
   void CountComers(const CountByTier& from) const;
@@ -231,16 +269,22 @@ class Store final {
   Location* FindLink(Location location, Location target) const;
   void RetireHot(std::vector<Position> positions);
   void RetireLower(const Garbage& garbage);
+  // Asks for what is known of the row at `position` of the hot tier, and for the row; for the row alone.
+  void PrefetchHot(Position position) const;
+  void PrefetchRow(Position position) const;
   // What compaction asks; see tier.h.
-  bool Relocate(int tier, Key key, Position from, Position to);
+  void Relocate(int tier, Span<const Key> keys, Span<const Position> from, Span<const Position> to, Span<bool> moved);
 
   // Demote, step by step; see demote.cc.
+  // Moves rows while nobody else does.  Requires: it is nobody's turn.
+  Status TakeTurn(std::unique_lock<std::mutex> lock, const std::function<Status()>& move);
   Status DemoteTo(int tier, size_t rows);
   Status DemoteSome(int tier, size_t wanted, size_t* moved);
   Status DemoteBatch(int tier, Span<const Victim> victims, size_t* moved);
   void PrefetchVictim(int tier, Position position) const;
-  void StartLeaving(int tier, Span<const Victim> victims, std::vector<Leaving>* leaving,
-                    std::vector<std::byte>* records, size_t* moved);
+  // records: of rows of the hot tier, as many as are leaving.
+  void StartLeaving(int tier, Span<const Victim> victims, std::vector<Leaving>* leaving, std::byte* records,
+                    size_t* moved);
   void FinishLeaving(int tier, Span<const Leaving> leaving, Span<const Position> positions, bool written,
                      size_t* moved);
   // Whether `copy` is the copy of the row of `key`.
@@ -249,6 +293,12 @@ class Store final {
   // kNoLocation, what copy that one had.  False: no row has it.
   bool GiveUpCopy(uint32_t place, Location copy, Location instead, Key* key) const;
   void CountDemotions(int tier, size_t rows) const;
+
+  // CopyDown, step by step; see copy_down.cc.
+  Status CopyPositions(Position first, Position end);
+  void StartCopying(Span<const std::pair<uint32_t, Position>> placed, std::vector<Leaving>* rows,
+                    std::byte* records) const;
+  void FinishCopying(Span<const Leaving> rows, Span<const Position> positions, bool written);
 
   // Relayout and Clear, step by step; see relayout.cc.
   Status OpenContent(const RowLayout& layout, Content* fresh);
@@ -270,7 +320,12 @@ class Store final {
   std::unique_ptr<HashIndex> index_;
   std::shared_ptr<HotTier> hot_;                // rows that wait for their last reader keep their tier
   std::vector<std::shared_ptr<Level>> levels_;  // levels_[i] is tier i + 1
-  std::mutex demote_mu_;                        // one demotion at a time
+  std::mutex demote_mu_;
+  std::condition_variable demoted_;  // rows have moved, or a turn has ended
+  // Guarded by demote_mu_.
+  bool demoting_ = false;     // it is somebody's turn
+  uint64_t turns_ = 0;        // that have begun
+  int waiting_for_turn_ = 0;  // of those who need room
 };
 
 }  // namespace ev

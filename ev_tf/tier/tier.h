@@ -27,13 +27,15 @@ namespace ev {
 class Relocator {
  public:
   virtual ~Relocator() = default;
-  // The row of `key` at `from` has a copy at `to`.  True: `to` is the row's position from now on, and `from` is free.
-  // False: the row is not at `from` any more, or must not move now; it is where it was, and `to` is free.
-  virtual bool Relocate(Key key, Position from, Position to) = 0;
+  // The row of keys[i] at from[i] has a copy at to[i].  moved[i] true: to[i] is the row's position from now on, and from[i] is
+  // free.  False: the row is not at from[i] any more, or must not move now; it is where it was, and to[i] is free.
+  virtual void Relocate(Span<const Key> keys, Span<const Position> from, Span<const Position> to, Span<bool> moved) = 0;
   // Calls free() once nobody is left who may have read a row at a position from which it was moved since: such positions
   // are given to other rows only then.  At once or later, in any thread; free() may outlive the tier.
   virtual void WhenUnseen(std::function<void()> free) = 0;
 };
+
+class SegmentedTier;
 
 class Tier {
  public:
@@ -68,6 +70,9 @@ class Tier {
     m.bytes = static_cast<int64_t>(bytes());
     return m;
   }
+
+  // Itself, where its rows are in files that do not change; else null.
+  virtual SegmentedTier* segments() { return nullptr; }
 };
 
 }  // namespace ev

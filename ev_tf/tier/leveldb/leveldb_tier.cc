@@ -90,7 +90,7 @@ LevelDbTier::LevelDbTier(const LevelDbOptions& options)
 LevelDbTier::~LevelDbTier() {
   if (db_ == nullptr) return;
   std::lock_guard<std::mutex> lock(mu_);
-  static_cast<void>(Write(nullptr));  // what cannot be removed is found by who keeps old rows, as after a crash
+  static_cast<void>(WriteAllDeletions());  // what cannot be removed is found by who keeps old rows, as after a crash
 }
 
 Status LevelDbTier::Open(const LevelDbOptions& options, std::unique_ptr<LevelDbTier>* out) {
@@ -195,12 +195,16 @@ Status LevelDbTier::Scan(const Visitor& visit) const {
   options.verify_checksums = true;
   options.fill_cache = false;
   std::vector<RowKey> removed;
+  std::unique_ptr<leveldb::Iterator> it;
   {
-    std::lock_guard<std::mutex> lock(kept_mu_);
+    const std::scoped_lock lock(mu_, kept_mu_);
     removed = kept_;
+    vacated_.ForEach([&](const VacatedPositions::Entry& entry) {
+      leveldb_format::EncodeRowKey(entry.key, entry.position, removed.emplace_back().data());
+    });
+    it.reset(db_->NewIterator(options));
   }
   std::sort(removed.begin(), removed.end());
-  const std::unique_ptr<leveldb::Iterator> it(db_->NewIterator(options));
   for (it->SeekToFirst(); it->Valid(); it->Next()) {
     const leveldb::Slice key = it->key();
     const leveldb::Slice row = it->value();
@@ -241,14 +245,18 @@ Status LevelDbTier::Get(Span<const Key> keys, Span<const Position> positions, Sp
 Status LevelDbTier::TakePosition(Key key, Position* position) {
   for (;;) {
     const uint64_t number = next_.fetch_add(1, std::memory_order_relaxed);
-    *position = static_cast<Position>(number % kPositions);
-    if (number < kPositions) return OkStatus();  // the first time round: nobody has it
-    RowKey row_key;
-    leveldb_format::EncodeRowKey(key, *position, row_key.data());
-    std::string row;
-    const leveldb::Status status =
-        db_->Get(leveldb::ReadOptions(), leveldb::Slice(row_key.data(), row_key.size()), &row);
-    if (status.IsNotFound()) return OkStatus();
+    const auto candidate = static_cast<Position>(number % kPositions);
+    leveldb::Status status = leveldb::Status::NotFound("");
+    if (number >= kPositions) {  // before, nobody has had it
+      RowKey row_key;
+      leveldb_format::EncodeRowKey(key, candidate, row_key.data());
+      std::string row;
+      status = db_->Get(leveldb::ReadOptions(), leveldb::Slice(row_key.data(), row_key.size()), &row);
+    }
+    if (status.IsNotFound()) {
+      *position = candidate;
+      return OkStatus();
+    }
     if (!status.ok()) return FromLevelDb(status, Where() + ": look for a free position");
   }
 }
@@ -256,16 +264,22 @@ Status LevelDbTier::TakePosition(Key key, Position* position) {
 Status LevelDbTier::PutChunk(Span<const Key> keys, Span<const std::byte> rows, size_t first, size_t last,
                              Span<Position> positions, std::vector<RowKey>* added) {
   leveldb::WriteBatch batch;
-  for (const uint32_t i : InKeyOrder(keys, first, last)) {
-    EV_RETURN_IF_ERROR(TakePosition(keys[i], &positions[i]));
-    added->emplace_back();
-    RowKey& row_key = added->back();
+  const std::vector<uint32_t> order = InKeyOrder(keys, first, last);
+  std::lock_guard<std::mutex> lock(mu_);
+  {
+    std::lock_guard<std::mutex> kept(kept_mu_);
+    for (const uint32_t i : order) positions[i] = vacated_.Take(keys[i]);
+  }
+  Status status;
+  for (const uint32_t i : order) {
+    if (positions[i] == VacatedPositions::kNone && status.ok()) status = TakePosition(keys[i], &positions[i]);
+    if (positions[i] == VacatedPositions::kNone) continue;
+    RowKey& row_key = added->emplace_back();
     leveldb_format::EncodeRowKey(keys[i], positions[i], row_key.data());
     batch.Put(leveldb::Slice(row_key.data(), row_key.size()),
               leveldb::Slice(reinterpret_cast<const char*>(rows.data()) + i * row_bytes_, row_bytes_));
   }
-  std::lock_guard<std::mutex> lock(mu_);
-  return Write(&batch);
+  return status.ok() ? Write(&batch) : status;
 }
 
 Status LevelDbTier::Put(Span<const Key> keys, Span<const std::byte> rows, Span<Position> positions) {
@@ -297,10 +311,12 @@ void LevelDbTier::Remove(Span<const Key> keys, Span<const Position> positions) {
   size_t kept = 0;
   {
     std::lock_guard<std::mutex> lock(kept_mu_);
-    size_t next = kept_.size();
-    kept_.resize(next + keys.size());
-    for (const uint32_t i : InKeyOrder(keys, 0, keys.size())) {
-      leveldb_format::EncodeRowKey(keys[i], positions[i], kept_[next++].data());
+    vacated_.Fit(size() + keys.size());
+    for (size_t i = 0; i < keys.size(); ++i) {
+      VacatedPositions::Entry lost;
+      vacated_.Add(keys[i], positions[i], &lost);
+      if (lost.position == VacatedPositions::kNone) continue;
+      leveldb_format::EncodeRowKey(lost.key, lost.position, kept_.emplace_back().data());
     }
     kept = kept_.size();
   }
@@ -320,19 +336,20 @@ Status LevelDbTier::Write(leveldb::WriteBatch* batch) {
     EV_RETURN_IF_ERROR(StartNewLog());
     log_is_torn_ = false;
   }
-  size_t removed = 0;
-  leveldb::WriteBatch deletions;
+  std::vector<RowKey> removed;
   {
     std::lock_guard<std::mutex> lock(kept_mu_);
-    removed = kept_.size();
-    for (const RowKey& row_key : kept_) deletions.Delete(leveldb::Slice(row_key.data(), row_key.size()));
+    removed = kept_;
   }
-  if (removed > 0) {
+  if (!removed.empty()) {
+    std::sort(removed.begin(), removed.end());
+    leveldb::WriteBatch deletions;
+    for (const RowKey& row_key : removed) deletions.Delete(leveldb::Slice(row_key.data(), row_key.size()));
     const leveldb::Status status = db_->Write(leveldb::WriteOptions(), &deletions);
     log_is_torn_ = !status.ok();
     EV_RETURN_IF_ERROR(FromLevelDb(status, Where() + ": remove rows"));
     std::lock_guard<std::mutex> lock(kept_mu_);
-    kept_.erase(kept_.begin(), kept_.begin() + static_cast<std::ptrdiff_t>(removed));
+    kept_.erase(kept_.begin(), kept_.begin() + static_cast<std::ptrdiff_t>(removed.size()));
   }
   if (batch == nullptr) return OkStatus();
   const leveldb::Status status = db_->Write(leveldb::WriteOptions(), batch);
@@ -340,9 +357,20 @@ Status LevelDbTier::Write(leveldb::WriteBatch* batch) {
   return FromLevelDb(status, Where() + ": write");
 }
 
+Status LevelDbTier::WriteAllDeletions() {
+  {
+    std::lock_guard<std::mutex> lock(kept_mu_);
+    vacated_.ForEach([&](const VacatedPositions::Entry& entry) {
+      leveldb_format::EncodeRowKey(entry.key, entry.position, kept_.emplace_back().data());
+    });
+    vacated_.Clear();
+  }
+  return Write(nullptr);
+}
+
 Status LevelDbTier::Flush() {
   std::lock_guard<std::mutex> lock(mu_);
-  EV_RETURN_IF_ERROR(Write(nullptr));
+  EV_RETURN_IF_ERROR(WriteAllDeletions());
   // A synced write would make the newest log durable, not one that LevelDB has just left for it.  The second call waits
   // until what the first one handed over stands in a file, which LevelDB syncs.
   EV_RETURN_IF_ERROR(StartNewLog());

@@ -3,14 +3,16 @@
 // Positions:   LevelDB needs none, the store does: a copy that is to be removed must not take a newer one with it.  So every
 //              row that is put gets a number of its own, which is part of its key in the database.  Two copies of one key
 //              live side by side, Remove() is the deletion of exactly one of them, without a look at the other, and size()
-//              is a count.  The numbers count up; after 2^30 - 1 rows they start again, and from then on Put() looks
-//              whether its number is free.
+//              is a count.  A key whose row was removed and still stands in the database gets its position again
+//              (vacated.h).  The other numbers count up; after 2^30 - 1 of them they start again, and from then on Put()
+//              looks whether its number is free.
 // Threads:     any method, from any thread, at once.  LevelDB brings one thread for the compactions of all databases of the
 //              process.
 // Memory:      one block cache for all tiers of the process; write buffers shrink as tiers become many (WriteBufferGrant).
 // Durability:  a row that was put before a Flush() that returned OK survives a power cut; one put later may be lost, never
 //              torn.  A row removed later than that may be back after a crash, at the position it had.
-// Removals:    Remove() notes what the next Put() or Flush() deletes, so that nobody who holds a lock waits for the device.
+// Removals:    Remove() notes what a later Put() overwrites or deletes, or Flush(), so that nobody who holds a lock waits
+//              for the device.
 // Failures:    after a write that failed nothing is added to LevelDB's log, whose end may be torn: the next Put() or
 //              Flush() starts a new one.  Where a compaction failed, LevelDB refuses all writes until the database is opened
 //              anew.  Rows stay readable throughout.  A deletion that cannot be written is kept for the next write.
@@ -25,6 +27,7 @@
 #include <vector>
 
 #include "ev_tf/tier/leveldb/format.h"
+#include "ev_tf/tier/leveldb/vacated.h"
 #include "ev_tf/tier/tier.h"
 
 namespace leveldb {
@@ -120,6 +123,8 @@ class LevelDbTier final : public Tier {
   // All writes come through here: a new log first if the last write failed, then deletions that were kept, then `batch`.
   // Requires: mu_ is held.
   Status Write(leveldb::WriteBatch* batch);
+  // Deletes what no Put has overwritten, and what was kept.  Requires: mu_ is held.
+  Status WriteAllDeletions();
   // LevelDB starts a new log and hands what is in memory to its thread, when that has written out what it had before.
   Status StartNewLog();
   std::string Where() const { return "leveldb tier " + path_; }
@@ -133,13 +138,15 @@ class LevelDbTier final : public Tier {
   std::unique_ptr<leveldb::Cache> own_cache_;
   std::unique_ptr<leveldb::DB> db_;  // after what it uses, so that it goes first
 
-  std::atomic<uint64_t> next_{0};  // rows ever put, the position of the next one modulo the number of positions
+  std::atomic<uint64_t> next_{0};  // numbers ever given, the next one modulo the number of positions
   std::atomic<size_t> size_{0};    // relaxed: a count, it orders nothing
 
-  std::mutex mu_;               // LevelDB orders writers anyway
+  mutable std::mutex mu_;  // LevelDB orders writers anyway; from when a Put takes vacated positions until it is written
   bool log_is_torn_ = false;    // guarded by mu_; the last write failed
   mutable std::mutex kept_mu_;  // after mu_; never held for longer than a copy takes
-  std::vector<RowKey> kept_;    // guarded by kept_mu_; deletions that are not written yet; taken from under mu_ alone
+  // Guarded by kept_mu_, taken from under mu_ alone.
+  VacatedPositions vacated_;
+  std::vector<RowKey> kept_;  // deletions that are not written yet
 };
 
 }  // namespace ev

@@ -97,8 +97,8 @@ void Compactor::FinishVictim() {
   victim_ = nullptr;
   // A thousand tables that rest hold no rows here.
   keys_ = {};
-  sequences_ = {};
-  rows_ = {};
+  records_ = {};
+  from_ = {};
   copies_ = {};
   slots_ = {};
   FindDead();
@@ -118,7 +118,21 @@ void Compactor::FindDead() {
   }
 }
 
+void Compactor::Hold() {
+  std::lock_guard<std::mutex> lock(mu_);
+  ++holds_;
+}
+
+void Compactor::Release() {
+  {
+    std::lock_guard<std::mutex> lock(mu_);
+    --holds_;
+  }
+  NoteEmpty();  // what waited can be unlinked
+}
+
 Status Compactor::UnlinkDead() {
+  if (holds_ > 0) return OkStatus();
   for (size_t i = 0; i < dead_.size();) {
     Segment* const s = dead_[i];
     if (options_.durable && writer_->durable_end() < s->dead_since) {
@@ -174,12 +188,14 @@ Status Compactor::CopySome(Segment* victim, size_t* copied) {
     slots_.push_back(next_slot_);
   }
   if (slots_.empty()) return OkStatus();
-  EV_RETURN_IF_ERROR(ReadLive(victim, slots_));
-  copies_.resize(slots_.size());
-  EV_RETURN_IF_ERROR(writer_->Append(keys_, sequences_, rows_, copies_));
+  EV_RETURN_IF_ERROR(CopyLive(victim));
   EV_SYNC_POINT("compaction.copied");
+  from_.resize(slots_.size());
+  for (size_t i = 0; i < slots_.size(); ++i) from_[i] = victim->first_position + slots_[i];
+  const auto moved = std::make_unique<bool[]>(slots_.size());
+  options_.relocator->Relocate(keys_, from_, copies_, {moved.get(), slots_.size()});
   for (size_t i = 0; i < slots_.size(); ++i) {
-    if (options_.relocator->Relocate(keys_[i], victim->first_position + slots_[i], copies_[i])) {
+    if (moved[i]) {
       victim->ClearLive(slots_[i]);
     } else if (Segment* s = table_->Find(copies_[i] / geometry_.slots)) {
       s->ClearLive(copies_[i] % geometry_.slots);
@@ -191,31 +207,35 @@ Status Compactor::CopySome(Segment* victim, size_t* copied) {
   return OkStatus();
 }
 
-Status Compactor::ReadLive(Segment* victim, Span<const uint32_t> slots) {
-  const uint64_t begin = geometry_.offset(slots[0]) / kSectorBytes * kSectorBytes;
-  const uint64_t last = geometry_.offset(slots[slots.size() - 1]) + geometry_.record_bytes;
+Status Compactor::CopyLive(Segment* victim) {
+  const uint64_t begin = geometry_.offset(slots_.front()) / kSectorBytes * kSectorBytes;
+  const uint64_t last = geometry_.offset(slots_.back()) + geometry_.record_bytes;
   const uint64_t bytes = (last + kSectorBytes - 1) / kSectorBytes * kSectorBytes - begin;
   AlignedBytes buffer = BufferPool::Global().Take(bytes);
   if (buffer == nullptr)
     return IoError("compaction: expected " + std::to_string(bytes) + " bytes of memory, found none");
   Status status = victim->file->ReadAt(begin, {buffer.get(), bytes});
   Add(counters_->compaction_read_bytes, bytes);
-  keys_.resize(slots.size());
-  sequences_.resize(slots.size());
-  rows_.resize(slots.size() * geometry_.row_bytes);
-  for (size_t i = 0; status.ok() && i < slots.size(); ++i) {
-    const uint64_t offset = geometry_.offset(slots[i]);
-    const RecordView view = DecodeRecord(buffer.get() + (offset - begin), geometry_.row_bytes);
-    if (view.kind != RecordKind::kRow) {
-      status = BadRecord(buffer.get() + (offset - begin), geometry_.row_bytes, victim->file->path(), offset);
-      break;
-    }
-    keys_[i] = view.key;
-    sequences_[i] = view.sequence;
-    std::memcpy(rows_.data() + i * geometry_.row_bytes, view.row, geometry_.row_bytes);
-  }
+  if (status.ok()) status = FindRecords(*victim, begin, buffer.get());
+  copies_.resize(slots_.size());
+  if (status.ok()) status = writer_->AppendCopies(records_, copies_);
   BufferPool::Global().Give(std::move(buffer), bytes);
   return status;
+}
+
+Status Compactor::FindRecords(const Segment& victim, uint64_t begin, const std::byte* bytes) {
+  keys_.clear();
+  records_.clear();
+  for (const uint32_t slot : slots_) {
+    const std::byte* record = bytes + (geometry_.offset(slot) - begin);
+    const RecordView view = DecodeRecord(record, geometry_.row_bytes);
+    if (view.kind != RecordKind::kRow) {
+      return BadRecord(record, geometry_.row_bytes, victim.file->path(), geometry_.offset(slot));
+    }
+    keys_.push_back(view.key);
+    records_.push_back(record);
+  }
+  return OkStatus();
 }
 
 }  // namespace ev::ssd_log

@@ -6,7 +6,7 @@
 // that no row is lost whose only synced bytes it holds.
 //
 // Threads:     any method, from any thread, at once; one step at a time.
-// Invariants:  C1  a row of the victim stays live until Relocate() says true or its owner removes it.
+// Invariants:  C1  a row of the victim stays live until Relocate() says that it moved or its owner removes it.
 #pragma once
 
 #include <mutex>
@@ -45,6 +45,9 @@ class Compactor {
   void TryAllAgain();
   // From now on works below this share of live rows instead of options.live_share.  Requires: at least that.
   void WorkBelow(double live_share) { share_.store(live_share, std::memory_order_relaxed); }
+  // Between the two no file is unlinked; the dead ones wait.  Holds nest.
+  void Hold();
+  void Release();
   // A row went, and its segment has no other.
   void NoteEmpty() { look_for_dead_.store(true, std::memory_order_relaxed); }
 
@@ -55,7 +58,10 @@ class Compactor {
   void FindDead();
   Segment* PickVictim() const;
   Status CopySome(Segment* victim, size_t* copied);
-  Status ReadLive(Segment* victim, Span<const uint32_t> slots);
+  // Appends the records of slots_ again: keys_ are theirs, copies_ where they are.
+  Status CopyLive(Segment* victim);
+  // keys_ and records_ of slots_, verified, in `bytes` from file offset `begin` on.
+  Status FindRecords(const Segment& victim, uint64_t begin, const std::byte* bytes);
   void FinishVictim();
   bool TooManyDeadRows(double share) const;
 
@@ -77,10 +83,11 @@ class Compactor {
   Segment* victim_ = nullptr;
   uint32_t next_slot_ = 0;  // of the victim
   std::vector<Segment*> dead_;
+  int holds_ = 0;
   std::vector<uint32_t> slots_;
   std::vector<Key> keys_;
-  std::vector<uint64_t> sequences_;
-  std::vector<std::byte> rows_;
+  std::vector<const std::byte*> records_;
+  std::vector<Position> from_;
   std::vector<Position> copies_;
 };
 

@@ -12,6 +12,7 @@ namespace ev::ssd_log {
 namespace {
 
 constexpr size_t kMaxRowBytes = size_t{1} << 26;
+constexpr uint64_t kLargestSegment = uint64_t{1} << 40;  // in which every row has as many slots as it can
 constexpr uint32_t kMaxGroupBytes = 64 << 10;
 constexpr uint32_t kWasteShare = 32;  // a group may leave 1/32 of itself empty before a larger one is tried
 
@@ -52,6 +53,18 @@ Status MakeGeometry(size_t row_bytes, uint64_t segment_bytes, Geometry* out) {
                            " for rows of " + std::to_string(row_bytes) + " bytes, found " +
                            std::to_string(segment_bytes));
   }
+  *out = g;
+  return OkStatus();
+}
+
+Status MakeGeometryOfSlots(size_t row_bytes, uint32_t slots, Geometry* out) {
+  Geometry g;
+  EV_RETURN_IF_ERROR(MakeGeometry(row_bytes, kLargestSegment, &g));
+  if (slots == 0 || slots > g.slots || slots % g.records_per_group != 0) {
+    return InvalidArgument("rows of a segment: expected a multiple of " + std::to_string(g.records_per_group) +
+                           ", at most " + std::to_string(g.slots) + ", found " + std::to_string(slots));
+  }
+  g.slots = slots;
   *out = g;
   return OkStatus();
 }
@@ -124,6 +137,10 @@ void EncodeFiller(uint32_t record_bytes, std::byte* out) {
   std::memset(out, 0, record_bytes);
   const uint32_t crc = RecordCrc(out, record_bytes - sizeof(RecordHeader));
   std::memcpy(out + offsetof(RecordHeader, crc), &crc, sizeof(crc));
+}
+
+uint32_t AddRecordCrc(uint32_t records_crc, const std::byte* record) {
+  return Crc32c(record + offsetof(RecordHeader, crc), sizeof(RecordHeader::crc), records_crc);
 }
 
 RecordView DecodeRecord(const std::byte* record, uint32_t row_bytes) {

@@ -83,6 +83,9 @@ struct Geometry {
 // InvalidArgument: a segment of segment_bytes holds no row, or row_bytes is out of [1, 2^26].
 Status MakeGeometry(size_t row_bytes, uint64_t segment_bytes, Geometry* out);
 
+// The same of segments of `slots` records.  InvalidArgument: none can have as many.
+Status MakeGeometryOfSlots(size_t row_bytes, uint32_t slots, Geometry* out);
+
 void EncodeFileHeader(const Geometry& geometry, uint32_t number, uint64_t ordinal, std::byte* out);
 // `where` begins the message.  Corruption, or FailedPrecondition for a whole header that asks for another reader: another
 // version, row size or segment size.  Requires: bytes.size() >= sizeof(FileHeader).
@@ -97,6 +100,9 @@ bool DecodeMark(Span<const std::byte> bytes, uint64_t ordinal, Mark* out);
 void EncodeRecord(Key key, uint64_t sequence, const std::byte* row, uint32_t row_bytes, std::byte* out);
 // Writes record_bytes of a record that holds no row.
 void EncodeFiller(uint32_t record_bytes, std::byte* out);
+
+// The checksum of the checksums of records, one more added.
+uint32_t AddRecordCrc(uint32_t records_crc, const std::byte* record);
 
 enum class RecordKind : uint8_t { kRow, kFiller, kBad };
 struct RecordView {

@@ -1,16 +1,26 @@
 #include "ev_tf/tier/ssd_log/log_reader.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <string>
 
 #include "ev_tf/base/cpu.h"
+#include "ev_tf/base/scratch.h"
+#include "ev_tf/env/guarded_copy.h"
 
 namespace ev::ssd_log {
 namespace {
 
-constexpr uint32_t kMergedBytes = 4096;  // a device serves a page as fast as a sector
-constexpr size_t kPrefetchDistance = 12;
+constexpr uint32_t kMergedBytes = 4096;      // a device serves a page as fast as a sector
+constexpr uint32_t kPrefetchedBytes = 1024;  // of one record; the hardware follows a longer run by itself
+// Of mapped records that are copied at a time: they and their copies stay in the second-level cache.
+constexpr size_t kMappedBytes = 256 << 10;
+// Mapped records are copied one after the other.  So where more than one in kFewWaits has to come from the device, the rest and
+// the next batches are read as from a device, all at once, before it is tried again with a few.
+constexpr size_t kFewWaits = 32;
+constexpr int kNotCachedRounds = 64;
+constexpr size_t kFirstTried = 64;
 
 Status Gone(Position position) {
   return NotFound("position " + std::to_string(position) + ": its row was moved or removed meanwhile");
@@ -30,11 +40,10 @@ Status LogReader::Get(Span<const Key> keys, Span<const Position> positions, Span
   Add(counters_->rows_got, keys.size());
   Add(counters_->rows_got_buffered, keys.size() - wanted.size());
   if (wanted.empty()) return OkStatus();
-  auto mapped_end =
-      std::stable_partition(wanted.begin(), wanted.end(), [](const Wanted& w) { return w.segment->map != nullptr; });
-  const auto mapped = static_cast<size_t>(mapped_end - wanted.begin());
-  EV_RETURN_IF_ERROR(ReadMapped(keys, {wanted.data(), mapped}, rows));
-  wanted.erase(wanted.begin(), mapped_end);
+  const auto mapped = [](const Wanted& w) { return w.segment->map != nullptr; };
+  if (std::all_of(wanted.begin(), wanted.end(), mapped) && LooksCached()) {
+    EV_RETURN_IF_ERROR(ReadMapped(keys, &wanted, rows));
+  }
   return wanted.empty() ? OkStatus() : ReadFiles(keys, &wanted, rows);
 }
 
@@ -68,19 +77,40 @@ Status LogReader::TakeRow(const std::byte* record, const Wanted& wanted, Key key
   return OkStatus();
 }
 
-Status LogReader::ReadMapped(Span<const Key> keys, Span<const Wanted> wanted, Span<std::byte> rows) {
-  auto record = [&](const Wanted& w) { return w.segment->map + geometry_.offset(w.position % geometry_.slots); };
-  for (size_t i = 0; i < wanted.size(); ++i) {
-    if (i + kPrefetchDistance < wanted.size()) {
-      const std::byte* ahead = record(wanted[i + kPrefetchDistance]);
-      for (uint32_t b = 0; b < std::min<uint32_t>(geometry_.record_bytes, 512); b += 64) PrefetchForRead(ahead + b);
+Status LogReader::ReadMapped(Span<const Key> keys, std::vector<Wanted>* wanted, Span<std::byte> rows) {
+  Scratch<GuardedCopy> copy;
+  std::array<iovec, GuardedCopy::kMaxPieces> pieces;
+  const size_t most = std::clamp<size_t>(kMappedBytes / geometry_.record_bytes, 1, pieces.size());
+  size_t done = 0;
+  for (bool cached = true; cached && done < wanted->size();) {
+    const size_t n = std::min({most, std::max(done, kFirstTried), wanted->size() - done});
+    for (size_t i = 0; i < n; ++i) {
+      const Wanted& w = (*wanted)[done + i];
+      const std::byte* record = w.segment->map + geometry_.offset(w.position % geometry_.slots);
+      // Of a page that is not there nothing is asked for.
+      for (uint32_t b = 0; b < std::min(geometry_.record_bytes, kPrefetchedBytes); b += 64) PrefetchForRead(record + b);
+      pieces[i] = {const_cast<std::byte*>(record), geometry_.record_bytes};
     }
-    const Wanted& w = wanted[i];
-    EV_RETURN_IF_ERROR(TakeRow(record(w), w, keys[w.index], rows.data() + size_t{w.index} * geometry_.row_bytes));
+    const int64_t waits = GuardedCopy::DeviceWaits();
+    if (!copy->Run({pieces.data(), n})) break;  // the plain way finds out what is wrong
+    for (size_t i = 0; i < n; ++i) {
+      const Wanted& w = (*wanted)[done + i];
+      EV_RETURN_IF_ERROR(TakeRow(copy->data() + i * geometry_.record_bytes, w, keys[w.index],
+                                 rows.data() + size_t{w.index} * geometry_.row_bytes));
+    }
+    done += n;
+    cached = static_cast<size_t>(GuardedCopy::DeviceWaits() - waits) <= n / kFewWaits;
+    if (!cached) not_cached_.store(kNotCachedRounds, std::memory_order_relaxed);
   }
-  Add(counters_->reads, wanted.size());
-  Add(counters_->read_bytes, wanted.size() * geometry_.record_bytes);
+  Add(counters_->reads, done);
+  Add(counters_->read_bytes, done * geometry_.record_bytes);
+  wanted->erase(wanted->begin(), wanted->begin() + static_cast<std::ptrdiff_t>(done));
   return OkStatus();
+}
+
+bool LogReader::LooksCached() {
+  int rounds = not_cached_.load(std::memory_order_relaxed);
+  return rounds == 0 || !not_cached_.compare_exchange_strong(rounds, rounds - 1, std::memory_order_relaxed);
 }
 
 Status LogReader::ReadFiles(Span<const Key> keys, std::vector<Wanted>* wanted, Span<std::byte> rows) {

@@ -1,10 +1,12 @@
-// LogReader: the rows of a batch, each from where it is: a write buffer, a mapped file, or one batch of device reads.
+// LogReader: the rows of a batch, each from where it is: a write buffer, the page cache, or one batch of device reads.
 //
-// Reads are sorted by position and merged where they share a page; key and checksum of each row are verified.
+// Files that are read through the page cache are mapped, and what is in memory is copied from there (env/guarded_copy.h).  Other
+// reads are sorted by position and merged where they share a page; key and checksum of each row are verified.
 //
 // Threads: any method, from any thread, at once.
 #pragma once
 
+#include <atomic>
 #include <vector>
 
 #include "ev_tf/env/env.h"
@@ -33,7 +35,9 @@ class LogReader {
   // Copies what is in memory and puts the rest into `wanted`.
   Status FindAll(Span<const Key> keys, Span<const Position> positions, Span<std::byte> rows,
                  std::vector<Wanted>* wanted);
-  Status ReadMapped(Span<const Key> keys, Span<const Wanted> wanted, Span<std::byte> rows);
+  // Reads from mapped files and takes what was read out of `wanted`: all, unless some of it is not in memory or cannot be read.
+  Status ReadMapped(Span<const Key> keys, std::vector<Wanted>* wanted, Span<std::byte> rows);
+  bool LooksCached();
   Status ReadFiles(Span<const Key> keys, std::vector<Wanted>* wanted, Span<std::byte> rows);
   Status TakeRow(const std::byte* record, const Wanted& wanted, Key key, std::byte* row) const;
 
@@ -42,6 +46,7 @@ class LogReader {
   SegmentTable* const table_;
   LogWriter* const writer_;
   Counters* const counters_;
+  std::atomic<int> not_cached_{0};  // batches until mapped files are tried again
 };
 
 }  // namespace ev::ssd_log

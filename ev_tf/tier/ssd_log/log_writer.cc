@@ -14,13 +14,6 @@ namespace {
 constexpr uint64_t kMinReserveBytes = uint64_t{256} << 10;
 constexpr uint64_t kMaxReserveBytes = uint64_t{8} << 20;
 
-uint32_t SlotsOfBuffer(const Geometry& g) {
-  const uint64_t groups = std::max<uint64_t>(1, BufferPool::kBufferBytes / g.group_bytes);
-  return static_cast<uint32_t>(std::min<uint64_t>(groups * g.records_per_group, g.slots));
-}
-
-uint64_t Point(const Segment* segment, uint32_t slot) { return segment->ordinal << 32 | slot; }
-
 }  // namespace
 
 LogWriter::LogWriter(Env* env, const WriterOptions& options, const Geometry& geometry, SegmentTable* table,
@@ -48,19 +41,31 @@ void LogWriter::StartAt(uint64_t ordinal, uint64_t sequence) {
   durable_end_ = flushed_end_;
 }
 
-Status LogWriter::Append(Span<const Key> keys, Span<const uint64_t> sequences, Span<const std::byte> rows,
-                         Span<Position> positions) {
+Status LogWriter::Append(Span<const Key> keys, Span<const std::byte> rows, Span<Position> positions) {
+  return AppendEach(positions, [&](size_t i, std::byte* record) {
+    EncodeRecord(keys[i], next_sequence_++, rows.data() + i * geometry_.row_bytes, geometry_.row_bytes, record);
+  });
+}
+
+Status LogWriter::AppendCopies(Span<const std::byte* const> records, Span<Position> positions) {
+  return AppendEach(positions,
+                    [&](size_t i, std::byte* record) { std::memcpy(record, records[i], geometry_.record_bytes); });
+}
+
+template <typename Write>
+Status LogWriter::AppendEach(Span<Position> positions, const Write& write) {
   Lock lock(mu_);
-  for (size_t done = 0; done < keys.size();) {
+  for (size_t done = 0; done < positions.size();) {
     Status status = MakeRoom(lock);
+    // Space may be about to come back.
+    if (status.code() == StatusCode::kOutOfSpace && env_->CloseNow()) status = MakeRoom(lock);
     if (!status.ok()) {
       Forget({positions.data(), done});
       return status;
     }
-    const size_t n = std::min<size_t>(RoomOfActive(), keys.size() - done);
-    Fill(n, keys.data() + done, sequences.empty() ? nullptr : sequences.data() + done,
-         rows.data() + done * geometry_.row_bytes, positions.data() + done);
-    done += n;
+    const size_t end = std::min(done + RoomOfActive(), positions.size());
+    Fill(done, end, positions.data(), write);
+    done = end;
   }
   return OkStatus();
 }
@@ -69,25 +74,25 @@ uint32_t LogWriter::RoomOfActive() const {
   return std::min(active_.first + buffer_slots_, geometry_.slots) - active_.end;
 }
 
-void LogWriter::Fill(size_t n, const Key* keys, const uint64_t* sequences, const std::byte* rows, Position* positions) {
+template <typename Write>
+void LogWriter::Fill(size_t begin, size_t end, Position* positions, const Write& write) {
   Segment* const segment = active_.segment;
-  const uint32_t first = active_.end;
-  for (size_t i = 0; i < n; ++i) {
-    const auto slot = static_cast<uint32_t>(first + i);
+  uint32_t slot = active_.end;
+  for (size_t i = begin; i < end; ++i, ++slot) {
     std::byte* record = at(active_, slot);
     if (slot % geometry_.records_per_group == 0) {  // a lent buffer holds somebody's old bytes
       const uint32_t used = geometry_.records_per_group * geometry_.record_bytes;
       std::memset(record + used, 0, geometry_.group_bytes - used);
     }
-    const uint64_t sequence = sequences == nullptr ? next_sequence_++ : sequences[i];
-    EncodeRecord(keys[i], sequence, rows + i * geometry_.row_bytes, geometry_.row_bytes, record);
+    write(i, record);
+    segment->records_crc = AddRecordCrc(segment->records_crc, record);
     segment->SetLive(slot);
     positions[i] = segment->first_position + slot;
   }
-  active_.end = static_cast<uint32_t>(first + n);
-  segment->appended.store(active_.end, std::memory_order_release);
-  end_.store(Point(segment, active_.end), std::memory_order_release);
-  Add(counters_->slots, n);
+  active_.end = slot;
+  segment->appended.store(slot, std::memory_order_release);
+  end_.store(LogPoint(*segment, slot), std::memory_order_release);
+  Add(counters_->slots, end - begin);
   if (active_.end == geometry_.slots) {  // the sealed buffer ends it; nobody appends to it any more
     open_ = nullptr;
     segment->closed.store(true, std::memory_order_release);
@@ -97,11 +102,14 @@ void LogWriter::Fill(size_t n, const Key* keys, const uint64_t* sequences, const
 void LogWriter::AddFillers() {
   const uint32_t end = geometry_.next_group(active_.end);
   Add(counters_->slots, end - active_.end);
-  for (uint32_t slot = active_.end; slot < end; ++slot) EncodeFiller(geometry_.record_bytes, at(active_, slot));
   Segment* const segment = active_.segment;
+  for (uint32_t slot = active_.end; slot < end; ++slot) {
+    EncodeFiller(geometry_.record_bytes, at(active_, slot));
+    segment->records_crc = AddRecordCrc(segment->records_crc, at(active_, slot));
+  }
   active_.end = end;
   segment->appended.store(end, std::memory_order_release);
-  end_.store(Point(segment, end), std::memory_order_release);
+  end_.store(LogPoint(*segment, end), std::memory_order_release);
   if (end == geometry_.slots) {
     open_ = nullptr;
     segment->closed.store(true, std::memory_order_release);
@@ -168,7 +176,7 @@ Status LogWriter::WriteSealed(Lock& lock) {
   if (status.ok()) {
     Segment* const segment = sealed_.segment;
     if (std::find(unsynced_.begin(), unsynced_.end(), segment) == unsynced_.end()) unsynced_.push_back(segment);
-    flushed_end_ = Point(segment, sealed_.end);
+    flushed_end_ = LogPoint(*segment, sealed_.end);
     if (segment != open_) sync_wish_ = true;
     AlignedBytes bytes;
     {
@@ -236,7 +244,7 @@ Status LogWriter::OpenSegment() {
     return status;
   }
   auto segment = std::make_unique<Segment>(number, next_ordinal_++, geometry_, std::move(file));
-  if (options_.mapped) segment->map = segment->file->Map(geometry_.file_bytes());
+  if (!options_.direct) segment->map = segment->file->Map(geometry_.file_bytes());
   segment->held_bytes.store(kHeaderBytes, std::memory_order_relaxed);
   Add(counters_->file_bytes, kHeaderBytes);
   Add(counters_->written_bytes, kHeaderBytes);

@@ -5,12 +5,13 @@
 // rows can be read, and is tried again by the next append.
 //
 // Threads:     any method, from any thread, at once.
-// Ends:        a point of the log is its segment's ordinal << 32 | slot; points never fall.
+// Ends:        a point of the log is its segment's ordinal << 32 | slot (LogPoint); points never fall.
 // Invariants:  W1  buffers are written in the order of the log, one at a time.
 //              W2  a failed Append leaves no row live.
 //              W3  a row below appended() is in a buffer or, below flushed(), in the file.
 #pragma once
 
+#include <algorithm>
 #include <condition_variable>
 #include <mutex>
 #include <string>
@@ -24,10 +25,18 @@
 
 namespace ev::ssd_log {
 
+// A point of the log, which end() and durable_end() are.
+inline uint64_t LogPoint(const Segment& segment, uint32_t slot) { return segment.ordinal << 32 | slot; }
+
+// Records that one write of a full buffer brings.
+inline uint32_t SlotsOfBuffer(const Geometry& g) {
+  const uint64_t groups = std::max<uint64_t>(1, BufferPool::kBufferBytes / g.group_bytes);
+  return static_cast<uint32_t>(std::min<uint64_t>(groups * g.records_per_group, g.slots));
+}
+
 struct WriterOptions {
   std::string path;  // the directory
   bool direct = true;
-  bool mapped = false;
   bool durable = true;  // Flush() and closing a segment wait for the device
 };
 
@@ -39,10 +48,10 @@ class LogWriter {
   // What comes next has ordinals and sequence numbers from these on.  Requires: nothing was appended.
   void StartAt(uint64_t ordinal, uint64_t sequence);
 
-  // Appends rows; positions[i] = where.  Copies keep the sequence number of their original, new rows (sequences empty)
-  // get the next ones.  OutOfSpace, IoError.
-  Status Append(Span<const Key> keys, Span<const uint64_t> sequences, Span<const std::byte> rows,
-                Span<Position> positions);
+  // Appends rows, which get the next sequence numbers; positions[i] = where.  OutOfSpace, IoError.
+  Status Append(Span<const Key> keys, Span<const std::byte> rows, Span<Position> positions);
+  // Appends copies of records of the log, as they are: with the sequence numbers and checksums of their originals.
+  Status AppendCopies(Span<const std::byte* const> records, Span<Position> positions);
 
   // Everything appended before is in the files, and no buffer is held.
   Status WriteOut();
@@ -79,7 +88,11 @@ class LogWriter {
   void Seal();
   Status WriteSealed(Lock& lock);
   Status WaitForSealed(Lock& lock);
-  void Fill(size_t n, const Key* keys, const uint64_t* sequences, const std::byte* rows, Position* positions);
+  // write(i, record) makes the record of positions[i].
+  template <typename Write>
+  Status AppendEach(Span<Position> positions, const Write& write);
+  template <typename Write>
+  void Fill(size_t begin, size_t end, Position* positions, const Write& write);
   void AddFillers();
   Status WriteOutLocked(Lock& lock);
 

@@ -46,7 +46,7 @@ Status ScanHeader(File* file, uint64_t size, const Geometry& geometry, uint32_t 
       return Corruption(file->path() + " @ " + std::to_string(kMarkOffset) + ": synced slots: expected at most " +
                         std::to_string(geometry.slots) + ", found " + std::to_string(mark.synced_slots));
     }
-    *synced = mark.synced_slots;
+    *synced = std::max(*synced, mark.synced_slots);
   }
   const uint64_t needed = *synced == 0 ? 0 : geometry.offset(*synced - 1) + geometry.record_bytes;
   if (size < needed) {
@@ -63,11 +63,12 @@ struct Newest {
 
 }  // namespace
 
-Status ScanSegment(File* file, const Geometry& geometry, uint32_t number, const ScanRow& row, ScanResult* result) {
+Status ScanSegment(File* file, const Geometry& geometry, uint32_t number, const ScanRow& row, ScanResult* result,
+                   uint32_t whole) {
   *result = {};
   uint64_t size = 0;
   EV_RETURN_IF_ERROR(file->Size(&size));
-  uint32_t synced = 0;
+  uint32_t synced = whole;
   EV_RETURN_IF_ERROR(ScanHeader(file, size, geometry, number, result, &synced));
   if (!result->has_header) return OkStatus();
   const uint32_t groups_at_once =
@@ -95,6 +96,7 @@ Status ScanSegment(File* file, const Geometry& geometry, uint32_t number, const 
       }
       if (view.kind == RecordKind::kRow) row(slot, view);
       result->slots = slot + 1;
+      result->records_crc = AddRecordCrc(result->records_crc, chunk.data() + at);
     }
   }
   return OkStatus();
@@ -122,10 +124,11 @@ Status Adopt(Env* env, const WriterOptions& options, const Geometry& geometry, c
   if (options.durable) EV_RETURN_IF_ERROR(file->Sync());
   EV_RETURN_IF_ERROR(file->WriteAt(kMarkOffset, {sector.get(), kSectorBytes}));
   auto segment = std::make_unique<Segment>(scan.header.number, scan.header.ordinal, geometry, std::move(file));
-  if (options.mapped) segment->map = segment->file->Map(geometry.file_bytes());
+  if (!options.direct) segment->map = segment->file->Map(geometry.file_bytes());
   segment->appended = scan.slots;
   segment->flushed = scan.slots;
   segment->held_bytes = wanted;
+  segment->records_crc = scan.records_crc;
   segment->closed = true;
   *out = std::move(segment);
   return OkStatus();

@@ -33,12 +33,15 @@ using ScanRow = std::function<void(uint32_t slot, const RecordView& record)>;
 struct ScanResult {
   bool has_header = false;  // false: never synced, and empty
   FileHeader header{};
-  uint32_t slots = 0;  // whole records from the start, fillers included
-  bool torn = false;   // something that is not whole stands behind them
+  uint32_t slots = 0;        // whole records from the start, fillers included
+  uint32_t records_crc = 0;  // of their checksums
+  bool torn = false;         // something that is not whole stands behind them
 };
 
 // Reads a segment file from its start.  Corruption, FailedPrecondition, IoError; memory does not depend on the contents.
-Status ScanSegment(File* file, const Geometry& geometry, uint32_t number, const ScanRow& row, ScanResult* result);
+// whole: slots that must be whole, whatever the mark says.
+Status ScanSegment(File* file, const Geometry& geometry, uint32_t number, const ScanRow& row, ScanResult* result,
+                   uint32_t whole = 0);
 
 // Finds the segments of options.path, fills the table, counts, and tells the visitor (may be null).
 Status Recover(Env* env, const WriterOptions& options, const Geometry& geometry, SegmentTable* table,

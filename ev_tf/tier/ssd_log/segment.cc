@@ -6,7 +6,8 @@
 
 namespace ev::ssd_log {
 
-Status SegmentTable::Init(const Geometry& geometry) {
+Status SegmentTable::Init(const Geometry& geometry, Env* env) {
+  env_ = env;
   limit_ = std::min<uint32_t>(kMaxSegments, (kMaxPosition - 1) / geometry.slots);
   if (limit_ == 0) return InvalidArgument("segment_bytes: expected segments of fewer than 2^30 rows");
   const size_t bytes = limit_ * sizeof(std::atomic<Segment*>);
@@ -71,7 +72,10 @@ void SegmentTable::InstallFound(std::unique_ptr<Segment> segment) {
 std::function<void()> SegmentTable::Remove(Segment* segment) {
   const uint32_t number = segment->number;
   slots()[number].store(nullptr, std::memory_order_seq_cst);
-  domain_.Retire([segment] { delete segment; });
+  domain_.Retire([segment, env = env_] {
+    env->CloseLater(std::move(segment->file));
+    delete segment;
+  });
   return [numbers = numbers_, number] { numbers->Give(number); };
 }
 

@@ -47,8 +47,12 @@ class Segment {
   const uint32_t number;   // names the file; used again after the segment is gone
   const uint64_t ordinal;  // how many segments were made before it
   const Position first_position;
-  const std::unique_ptr<File> file;
-  const std::byte* map = nullptr;  // of the whole file, where it is read that way
+  std::unique_ptr<File> file;       // until nobody reads it any more
+  const std::byte* map = nullptr;   // of the whole file, where it is read through the page cache; see File::Map
+  uint32_t header_number = number;  // what the file says it is, which for one from another log is not what it is here
+
+  // The writer's until the segment is closed, then constant: CRC-32C of the checksums of its records.
+  uint32_t records_crc = 0;
 
   // Slots below `appended` are written in memory, those below `flushed` in the file; released after the bytes.
   std::atomic<uint32_t> appended{0};
@@ -56,6 +60,8 @@ class Segment {
   std::atomic<uint32_t> live{0};  // a statistic until the segment is closed
   std::atomic<bool> closed{false};
   std::atomic<uint64_t> held_bytes{0};  // disk space
+  std::atomic<bool> synced{false};      // whole, closed and on the device
+  std::atomic<bool> unsyncable{false};  // a sync failed: what is on the device is not known
 
   // The compactor's.
   bool unreadable = false;  // not a victim again
@@ -75,8 +81,8 @@ class SegmentTable {
  public:
   static constexpr uint32_t kMaxSegments = uint32_t{1} << 20;  // 8 MiB of address space, touched as used
 
-  // Requires: called once, before anything else.
-  Status Init(const Geometry& geometry);
+  // Requires: called once, before anything else; `env`, whose files the segments have, outlives the table.
+  Status Init(const Geometry& geometry, Env* env);
 
   // Sequentially consistent, as entering the guard is: see EpochDomain.
   Segment* Find(uint32_t number) const {
@@ -119,6 +125,7 @@ class SegmentTable {
   std::atomic<Segment*>* slots() const { return reinterpret_cast<std::atomic<Segment*>*>(table_.data()); }
 
   uint32_t limit_ = 0;  // constant after Init
+  Env* env_ = nullptr;  // constant after Init
   MemoryRegion table_;  // constant after Init; of std::atomic<Segment*>, zero at first
   const std::shared_ptr<Numbers> numbers_ = std::make_shared<Numbers>();
   EpochDomain domain_;  // last: it frees segments

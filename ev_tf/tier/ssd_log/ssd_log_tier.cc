@@ -10,6 +10,7 @@
 #include "ev_tf/tier/ssd_log/background.h"
 #include "ev_tf/tier/ssd_log/compactor.h"
 #include "ev_tf/tier/ssd_log/log_reader.h"
+#include "ev_tf/tier/ssd_log/segment_file.h"
 
 namespace ev {
 namespace {
@@ -34,7 +35,6 @@ WriterOptions ForWriter(const SsdLogOptions& options) {
   WriterOptions w;
   w.path = options.path;
   w.direct = options.io_mode == SsdIoMode::kDirect;
-  w.mapped = options.io_mode == SsdIoMode::kMapped;
   w.durable = options.durable;
   return w;
 }
@@ -47,6 +47,17 @@ CompactorOptions ForCompactor(const SsdLogOptions& options, const Geometry& geom
   c.relocator = options.relocator;
   return c;
 }
+
+class HoldOnFiles final : public SegmentedTier::Hold {
+ public:
+  explicit HoldOnFiles(Compactor* compactor) : compactor_(compactor) { compactor_->Hold(); }
+  HoldOnFiles(const HoldOnFiles&) = delete;
+  HoldOnFiles& operator=(const HoldOnFiles&) = delete;
+  ~HoldOnFiles() override { compactor_->Release(); }
+
+ private:
+  Compactor* const compactor_;
+};
 
 }  // namespace
 
@@ -64,6 +75,8 @@ Status SsdLogOptions::ReadEnvironment() {
 
 class SsdLogTier::Impl final : public BackgroundWorker {
  public:
+  using Sealed = SegmentedTier::Sealed;
+
   Impl(const SsdLogOptions& options, const Geometry& geometry)
       : options_(options),
         env_(options.env != nullptr ? options.env : &Env::Default()),
@@ -74,7 +87,7 @@ class SsdLogTier::Impl final : public BackgroundWorker {
 
   ~Impl() override {
     if (registered_) Background::Global().Unregister(this);
-    if (!opened_) return;
+    if (!opened_ || options_.read_in_place) return;
     if (options_.delete_on_close) {
       for (Segment* segment : table_.All()) static_cast<void>(env_->Unlink(segment->file->path()));
       lock_.reset();
@@ -85,9 +98,10 @@ class SsdLogTier::Impl final : public BackgroundWorker {
   }
 
   Status Open() {
+    if (options_.read_in_place) return table_.Init(geometry_, env_);
     EV_RETURN_IF_ERROR(env_->CreateDirectories(options_.path));
     EV_RETURN_IF_ERROR(env_->Lock(LockPath(), &lock_));
-    EV_RETURN_IF_ERROR(table_.Init(geometry_));
+    EV_RETURN_IF_ERROR(table_.Init(geometry_, env_));
     EV_RETURN_IF_ERROR(HandleExisting());
     EV_RETURN_IF_ERROR(ProbeDirect());
     if (options_.async_compaction) {
@@ -99,9 +113,12 @@ class SsdLogTier::Impl final : public BackgroundWorker {
   }
 
   Status Put(Span<const Key> keys, Span<const std::byte> rows, Span<Position> positions) {
+    if (options_.read_in_place) {
+      return FailedPrecondition("a log that is read in place: expected no new rows, found some");
+    }
     const uint64_t start = env_->NowNanos();
     EV_RETURN_IF_ERROR(TakeError());
-    EV_RETURN_IF_ERROR(writer_.Append(keys, {}, rows, positions));
+    EV_RETURN_IF_ERROR(writer_.Append(keys, rows, positions));
     Add(counters_.rows, keys.size());
     Add(counters_.rows_put, keys.size());
     Maintain(keys.size());
@@ -132,11 +149,12 @@ class SsdLogTier::Impl final : public BackgroundWorker {
     }
     Subtract(counters_.rows, removed);
     Add(counters_.rows_removed, removed);
-    if (emptied) compactor_.NoteEmpty();
+    if (emptied && !options_.read_in_place) compactor_.NoteEmpty();
     if (registered_ && compactor_.Wanted()) Background::Global().Wake(this);
   }
 
   Status Flush() {
+    if (options_.read_in_place) return OkStatus();
     EV_RETURN_IF_ERROR(writer_.Flush());
     compactor_.NoteEmpty();  // what waited for this flush can be unlinked
     if (registered_) {
@@ -148,6 +166,7 @@ class SsdLogTier::Impl final : public BackgroundWorker {
   }
 
   Status Settle() {
+    if (options_.read_in_place) return OkStatus();
     EV_RETURN_IF_ERROR(TakeError());
     // The share of live rows counts appended slots; S1 counts bytes of files, the unused end of the open segment as well.
     // Where files are few that is a difference: work a little further then.
@@ -160,6 +179,56 @@ class SsdLogTier::Impl final : public BackgroundWorker {
     }
     compactor_.WorkBelow(WantedSlots(geometry_));
     return status;
+  }
+
+  Status HoldSealed(std::vector<Sealed>* segments, std::unique_ptr<SegmentedTier::Hold>* hold) {
+    *hold = std::make_unique<HoldOnFiles>(&compactor_);
+    segments->clear();
+    for (Segment* s : table_.All()) {
+      if (!IsSealed(*s)) continue;
+      EV_RETURN_IF_ERROR(SyncSealed(s));
+      SegmentFile file;
+      file.path = s->file->path();
+      file.number = s->header_number;
+      file.row_bytes = geometry_.row_bytes;
+      file.slots = s->appended.load(std::memory_order_relaxed);
+      file.most_slots = geometry_.slots;
+      file.ordinal = s->ordinal;
+      file.records_crc = s->records_crc;
+      segments->push_back({std::move(file), s->first_position});
+    }
+    return OkStatus();
+  }
+
+  bool CanAdopt(uint32_t row_bytes, uint32_t most_slots) const {
+    return !options_.durable && row_bytes == geometry_.row_bytes && most_slots == geometry_.slots;
+  }
+
+  Status Adopt(const SegmentFile& file, Span<const uint64_t> live, const SegmentRow& row, Position* first,
+               LinkKind* kind) {
+    uint32_t number = 0;
+    EV_RETURN_IF_ERROR(table_.TakeNumber(&number));
+    *first = number * geometry_.slots;
+    const std::string path = options_.read_in_place ? file.path : options_.path + "/" + SegmentName(number);
+    Status status = options_.read_in_place ? OkStatus() : env_->Link(file.path, path, kind);
+    if (!status.ok()) {
+      table_.GiveNumber(number);
+      return status;
+    }
+    std::unique_ptr<File> opened;
+    uint64_t bytes = 0;
+    OpenOptions how;
+    how.write = false;  // others have it too
+    how.direct = options_.io_mode == SsdIoMode::kDirect;
+    status = ReadSegment(env_, file, live, row);
+    if (status.ok()) status = env_->Open(path, how, &opened);
+    if (status.ok()) status = opened->Size(&bytes);
+    if (!status.ok()) {
+      if (!options_.read_in_place) static_cast<void>(env_->Unlink(path));
+      return status;
+    }
+    InstallAdopted(file, live, number, bytes, std::move(opened));
+    return OkStatus();
   }
 
   bool RunStep() override {
@@ -243,6 +312,42 @@ class SsdLogTier::Impl final : public BackgroundWorker {
     EV_RETURN_IF_ERROR(writer_.Flush());
     compactor_.NoteEmpty();
     return OkStatus();
+  }
+
+  // Nobody writes to it any more, not even a mark, and it has rows.
+  bool IsSealed(const Segment& s) const {
+    const uint32_t slots = s.appended.load(std::memory_order_relaxed);
+    return s.closed.load(std::memory_order_acquire) && s.flushed.load(std::memory_order_acquire) == slots &&
+           s.live.load(std::memory_order_relaxed) != 0 && !s.unsyncable.load(std::memory_order_relaxed) &&
+           (!options_.durable || writer_.durable_end() >= LogPoint(s, slots));
+  }
+
+  Status SyncSealed(Segment* s) {
+    if (options_.durable || s->synced.load(std::memory_order_relaxed)) return OkStatus();
+    const Status status = s->file->Sync();
+    s->synced.store(status.ok(), std::memory_order_relaxed);
+    s->unsyncable.store(!status.ok(), std::memory_order_relaxed);  // a second try would forget what the first one lost
+    return status;
+  }
+
+  void InstallAdopted(const SegmentFile& file, Span<const uint64_t> live, uint32_t number, uint64_t bytes,
+                      std::unique_ptr<File> opened) {
+    auto segment = std::make_unique<Segment>(number, file.ordinal, geometry_, std::move(opened));
+    if (options_.io_mode != SsdIoMode::kDirect) segment->map = segment->file->Map(geometry_.file_bytes());
+    segment->header_number = file.number;
+    segment->records_crc = file.records_crc;
+    segment->appended = file.slots;
+    segment->flushed = file.slots;
+    segment->held_bytes = bytes;
+    segment->closed = true;
+    segment->synced = true;
+    for (uint32_t slot = 0; slot < file.slots; ++slot) {
+      if (HasSlot(live, slot)) segment->SetLive(slot);
+    }
+    Add(counters_.rows, segment->live);
+    Add(counters_.slots, file.slots);
+    Add(counters_.file_bytes, bytes);
+    table_.Install(std::move(segment));
   }
 
   // Copies until there is nothing left to gain, and unlinks what has become empty.
@@ -340,16 +445,19 @@ SsdLogMetrics SsdLogTier::Impl::Metrics() {
   switch (options_.io_mode) {
     case SsdIoMode::kDirect: m.io = direct_ ? "direct, " : "buffered (the file system refuses O_DIRECT), "; break;
     case SsdIoMode::kBuffered: m.io = "buffered, "; break;
-    case SsdIoMode::kMapped: m.io = "mapped, "; break;
   }
   m.io += env_->read_backend();
   return m;
 }
 
 Status SsdLogTier::Open(const SsdLogOptions& options, std::unique_ptr<SsdLogTier>* tier) {
-  if (options.path.empty()) return InvalidArgument("path: expected a directory, found nothing");
+  if (options.path.empty() && !options.read_in_place) {
+    return InvalidArgument("path: expected a directory, found nothing");
+  }
   Geometry geometry;
-  EV_RETURN_IF_ERROR(MakeGeometry(options.row_bytes, options.segment_bytes, &geometry));
+  EV_RETURN_IF_ERROR(options.segment_slots > 0
+                         ? MakeGeometryOfSlots(options.row_bytes, options.segment_slots, &geometry)
+                         : MakeGeometry(options.row_bytes, options.segment_bytes, &geometry));
   auto impl = std::make_unique<Impl>(options, geometry);
   EV_RETURN_IF_ERROR(impl->Open());
   tier->reset(new SsdLogTier(std::move(impl)));
@@ -379,6 +487,16 @@ TierMetrics SsdLogTier::tier_metrics() const {
   m.written_bytes = static_cast<int64_t>(log.written_bytes);
   m.compaction_bytes = static_cast<int64_t>(log.rows_copied * row_bytes());
   return m;
+}
+Status SsdLogTier::HoldSealed(std::vector<Sealed>* segments, std::unique_ptr<Hold>* hold) {
+  return impl_->HoldSealed(segments, hold);
+}
+bool SsdLogTier::CanAdopt(uint32_t row_bytes, uint32_t most_slots) const {
+  return impl_->CanAdopt(row_bytes, most_slots);
+}
+Status SsdLogTier::Adopt(const SegmentFile& file, Span<const uint64_t> live, const SegmentRow& row, Position* first,
+                         LinkKind* kind) {
+  return impl_->Adopt(file, live, row, first, kind);
 }
 Status SsdLogTier::Settle() { return impl_->Settle(); }
 SsdLogMetrics SsdLogTier::metrics() const { return impl_->Metrics(); }

@@ -20,6 +20,7 @@
 #include <string>
 
 #include "ev_tf/env/env.h"
+#include "ev_tf/tier/segmented_tier.h"
 #include "ev_tf/tier/ssd_log/recovery.h"
 #include "ev_tf/tier/tier.h"
 
@@ -27,8 +28,7 @@ namespace ev {
 
 enum class SsdIoMode : uint8_t {
   kDirect,    // past the page cache: tables larger than memory
-  kBuffered,  // through the page cache, an error of the device is a Status
-  kMapped,    // the page cache as memory: the fastest when files fit in it; an error of the device is a SIGBUS
+  kBuffered,  // through the page cache
 };
 
 enum class SsdExisting : uint8_t { kRefuse, kDelete, kRecover };  // segment files found in the directory
@@ -37,10 +37,14 @@ struct SsdLogOptions {
   std::string path;  // a directory of its own; made if missing
   size_t row_bytes = 0;
   uint64_t segment_bytes = uint64_t{64} << 20;
+  uint32_t segment_slots = 0;  // records of a segment, instead of segment_bytes, unless 0
   SsdIoMode io_mode = SsdIoMode::kDirect;
   SsdExisting existing = SsdExisting::kRefuse;
   bool durable = true;           // false: Flush() hands rows to the operating system, and nothing waits for the device
   bool delete_on_close = false;  // a scratch directory: files go with the tier
+  // A log that nobody writes to, without a directory (`path` and what is said of it mean nothing): Adopt() reads files where
+  // they are, under the names they have, and they stay; any number of logs, of any processes, may do so at once.
+  bool read_in_place = false;
   bool async_compaction = false;
   Relocator* relocator = nullptr;    // outlives the tier; null: nothing is compacted but segments without rows
   ssd_log::RecoveryVisitor visitor;  // for kRecover
@@ -62,7 +66,7 @@ struct SsdLogMetrics {
   std::string io;  // "direct, io_uring", or what was chosen instead and why
 };
 
-class SsdLogTier final : public Tier {
+class SsdLogTier final : public Tier, public SegmentedTier {
  public:
   // InvalidArgument, FailedPrecondition (files of another layout, or files where kRefuse wants none), Unavailable (the
   // directory is in use), Corruption, IoError, OutOfSpace.
@@ -79,6 +83,14 @@ class SsdLogTier final : public Tier {
   size_t size() const override;
   size_t bytes() const override;
   TierMetrics tier_metrics() const override;
+
+  SegmentedTier* segments() override { return this; }
+  // Files that are full, or were closed.  The open one is none of them: to close it for each save would make many small ones.
+  Status HoldSealed(std::vector<Sealed>* segments, std::unique_ptr<Hold>* hold) override;
+  // A durable log takes none: recovery by the order of sequences would mix the rows of two logs.
+  bool CanAdopt(uint32_t row_bytes, uint32_t most_slots) const override;
+  Status Adopt(const SegmentFile& file, Span<const uint64_t> live, const SegmentRow& row, Position* first,
+               LinkKind* kind) override;
 
   // Flush(), and compacts until there is nothing left to gain.
   Status Settle();
