@@ -1,7 +1,10 @@
 #include "ev_tf/checkpoint/format.h"
 
+#include <cinttypes>
+#include <cstdio>
 #include <cstring>
 #include <limits>
+#include <random>
 #include <utility>
 
 #include "ev_tf/base/crc32c.h"
@@ -12,6 +15,9 @@ namespace {
 
 constexpr uint32_t kFrequencyFlag = 1;
 constexpr uint32_t kVersionFlag = 2;
+constexpr uint32_t kFloat16Flag = 4;
+constexpr uint32_t kBFloat16Flag = 8;
+constexpr uint32_t kFrozenFlag = 16;
 constexpr uint32_t kMaxSlots = 64;
 
 Status Wrong(const std::string& path, uint64_t offset, const char* field, const std::string& expected,
@@ -82,12 +88,18 @@ bool DecodeFields(Decoder* decoder, TableDescription* table) {
     if (!decoder->Text(&slot.name) || !decoder->Number(&slot.dim) || !decoder->Number(&slot.initial)) return false;
     table->slots.push_back(std::move(slot));
   }
-  return (flags & ~(kFrequencyFlag | kVersionFlag)) == 0 && decoder->at_end();
+  const uint32_t type = flags & (kFloat16Flag | kBFloat16Flag);
+  if (type == kFloat16Flag) table->value_type = ValueType::kFloat16;
+  if (type == kBFloat16Flag) table->value_type = ValueType::kBFloat16;
+  table->frozen = (flags & kFrozenFlag) != 0;
+  const bool only_values = !table->has_frequency && !table->has_version && table->slots.empty();
+  return (flags & ~(kFrequencyFlag | kVersionFlag | kFrozenFlag | type)) == 0 &&
+         type != (kFloat16Flag | kBFloat16Flag) && (!table->frozen || only_values) && decoder->at_end();
 }
 
 Status CheckEntry(const BlockEntry& block, const Footer& footer, uint64_t at, const std::string& path) {
-  if (block.kind < BlockKind::kDescription || block.kind > BlockKind::kFilteredKeys) {
-    return Wrong(path, at, "kind of a block", "1 to 4", std::to_string(static_cast<int>(block.kind)));
+  if (block.kind < BlockKind::kDescription || block.kind > BlockKind::kSegment) {
+    return Wrong(path, at, "kind of a block", "1 to 7", std::to_string(static_cast<int>(block.kind)));
   }
   const uint64_t end = footer.directory_offset;
   if (block.offset < sizeof(FileHeader) || block.offset > end || block.bytes > end - block.offset ||
@@ -121,7 +133,9 @@ std::string EncodeDescription(const TableDescription& table) {
   encoder.Text(table.name);
   encoder.Number(table.dim);
   encoder.Number(table.default_value_dim);
-  encoder.Number((table.has_frequency ? kFrequencyFlag : 0) | (table.has_version ? kVersionFlag : 0));
+  encoder.Number((table.has_frequency ? kFrequencyFlag : 0) | (table.has_version ? kVersionFlag : 0) |
+                 (table.value_type == ValueType::kFloat16 ? kFloat16Flag : 0) |
+                 (table.value_type == ValueType::kBFloat16 ? kBFloat16Flag : 0) | (table.frozen ? kFrozenFlag : 0));
   encoder.Number(static_cast<uint32_t>(table.slots.size()));
   for (const SlotSpec& slot : table.slots) {
     encoder.Text(slot.name);
@@ -148,6 +162,29 @@ Status DecodeDescription(Span<const std::byte> bytes, const std::string& where, 
     if (slot.dim < 1 || slot.dim > table.dim) return out_of_range("dim of slot " + slot.name, table.dim, slot.dim);
   }
   *out = std::move(table);
+  return OkStatus();
+}
+
+SaveId NewSaveId() {
+  std::random_device device;
+  const auto word = [&] { return uint64_t{device()} << 32 | device(); };
+  return {word(), word()};
+}
+
+std::string ToString(const SaveId& id) {
+  char text[33];
+  std::snprintf(text, sizeof(text), "%016" PRIx64 "%016" PRIx64, id.high, id.low);
+  return text;
+}
+
+Status CheckLineage(const Lineage& lineage, const std::string& where) {
+  const auto wrong = [&](const char* field, const std::string& expected, uint64_t found) {
+    return Corruption(where + ": " + field + ": expected " + expected + ", found " + std::to_string(found));
+  };
+  if ((lineage.flags & ~(kDeltaFlag | kClearedFlag)) != 0 || lineage.flags == kClearedFlag) {
+    return wrong("flags of the lineage", "0, 1 or 3", lineage.flags);
+  }
+  if (lineage.sequence == 0 && lineage.delta()) return wrong("sequence of a delta", "at least 1", 0);
   return OkStatus();
 }
 
@@ -207,9 +244,9 @@ Status CheckDirectory(Span<const BlockEntry> blocks, const Footer& footer, const
   for (size_t i = 0; i < blocks.size(); ++i) {
     const uint64_t at = footer.directory_offset + i * sizeof(BlockEntry);
     EV_RETURN_IF_ERROR(CheckEntry(blocks[i], footer, at, path));
-    const bool filtered = i > 1 && blocks[i].kind == BlockKind::kFilteredKeys;
     const BlockKind expected = i == 0 ? BlockKind::kDescription : i == 1 ? BlockKind::kDefaultRows : BlockKind::kRows;
-    if (blocks[i].kind != expected && !filtered) {
+    const bool any = i > 1 && blocks[i].kind > BlockKind::kDefaultRows;
+    if (blocks[i].kind != expected && !any) {
       return Wrong(path, at, "kind of a block", std::to_string(static_cast<int>(expected)),
                    std::to_string(static_cast<int>(blocks[i].kind)));
     }

@@ -14,12 +14,26 @@ namespace {
 
 // Bytes of rows that make one more thread worth waking.
 constexpr size_t kBytesPerTask = 256 << 10;
+// Keys of an update that are worth a visit: their lines, and their rows, are fetched beside one another.  Stripes that have
+// fewer are visited together.  Chosen by benchmarks/engine/update_bench.
+constexpr size_t kKeysPerVisit = 256;
+// Half of them, so that calls that run at once have room; and the thread sanitizer follows no more than 64 locks of a thread.
+constexpr size_t kMostStripesPerVisit = kStripes / 2;
 // Eviction leaves this share of a tier empty.
 constexpr size_t kHeadroomShare = 64;
+// Updates leave this share of a batch to the next lookup: what that has no room for is read again by its update.
+constexpr size_t kLookupShare = 4;
 
 int TasksFor(size_t keys, size_t row_bytes, const Executor& executor) {
   return static_cast<int>(
       std::clamp<size_t>(keys * row_bytes / kBytesPerTask, 1, static_cast<size_t>(executor.parallelism())));
+}
+
+// How many stripes one visit of an update of `keys` takes: a power of two.
+int StripesPerVisit(size_t keys) {
+  size_t stripes = 1;
+  while (stripes < kMostStripesPerVisit && keys * stripes < kKeysPerVisit * kStripes) stripes *= 2;
+  return static_cast<int>(stripes);
 }
 
 }  // namespace
@@ -32,13 +46,12 @@ Status EmbeddingVariable::Impl::LookupPart(Span<const Key> keys, uint32_t tick, 
   return cold.empty() ? OkStatus() : store_.Promote(cold, room, tick);
 }
 
-Status EmbeddingVariable::Impl::Lookup(Span<const Key> keys, Span<float> rows, uint32_t calls_ahead,
-                                       Executor& executor) const {
+Status EmbeddingVariable::Impl::Lookup(Span<const Key> keys, Span<float> rows, Executor& executor) const {
   const auto dim = static_cast<size_t>(options_.dim);
   if (rows.size() != keys.size() * dim) return SizeMismatch(options_.name, "rows", keys.size() * dim, rows.size());
   std::shared_lock<FairSharedMutex> layout(layout_mu_);
   const int tasks = TasksFor(keys.size(), dim * sizeof(float), executor);
-  const uint32_t tick = store_.NextTick() + calls_ahead;
+  const uint32_t tick = store_.NextTick();
   // Lookups may exceed the budget by one batch, as updates may, and never wait for room.
   const size_t hot = store_.tiered() ? store_.hot_rows() : 0;
   const size_t bound = store_.hot_capacity() + keys.size();
@@ -67,9 +80,17 @@ Status EmbeddingVariable::Impl::MakeRoom(size_t incoming, size_t batch) {
     std::lock_guard<std::mutex> lock(error_mu_);
     EV_RETURN_IF_ERROR(std::exchange(background_error_, OkStatus()));
   }
-  const size_t bound = store_.hot_capacity() + batch;
-  if (!store_.tiered() || store_.hot_rows() + incoming <= bound) return OkStatus();
-  return store_.Demote(bound - std::min(incoming, bound));
+  if (HasRoom(incoming, batch)) return OkStatus();
+  const size_t bound = UpdateBound(batch);
+  return store_.DemoteOrWait(bound - std::min(incoming, bound));
+}
+
+size_t EmbeddingVariable::Impl::UpdateBound(size_t batch) const {
+  return store_.hot_capacity() + batch - batch / kLookupShare;
+}
+
+bool EmbeddingVariable::Impl::HasRoom(size_t incoming, size_t batch) const {
+  return !store_.tiered() || store_.hot_rows() + incoming <= UpdateBound(batch);
 }
 
 void EmbeddingVariable::Impl::WakeEviction() const {
@@ -99,14 +120,20 @@ Status EmbeddingVariable::Impl::FlushEvictions() {
   return store_.Demote(store_.hot_capacity());
 }
 
-Status EmbeddingVariable::Impl::Prefetch(Span<const Key> keys, Executor& executor) {
+Status EmbeddingVariable::Impl::Prefetch(Span<const Key> keys) {
+  std::shared_lock<FairSharedMutex> layout(layout_mu_);
   if (!store_.tiered()) return OkStatus();
+  const uint32_t tick = store_.NextTick() + kPrefetchCalls;
+  SerialExecutor here;
   {
-    std::shared_lock<FairSharedMutex> layout(layout_mu_);
-    EV_RETURN_IF_ERROR(MakeRoom(keys.size(), keys.size()));
+    std::optional<EpochGuard> guard;
+    ColdRows cold;
+    EV_RETURN_IF_ERROR(FetchCold(keys, tick, here, &guard, &cold));
+    EV_RETURN_IF_ERROR(store_.Promote(cold, cold.size(), tick));
   }
-  std::vector<float> unwanted(keys.size() * static_cast<size_t>(options_.dim));
-  return Lookup(keys, unwanted, kPrefetchCalls, executor);
+  store_.epochs().Collect();
+  WakeEviction();
+  return OkStatus();
 }
 
 Status EmbeddingVariable::Impl::LookupTier(Span<const Key> keys, Span<int32_t> tiers) const {
@@ -115,6 +142,14 @@ Status EmbeddingVariable::Impl::LookupTier(Span<const Key> keys, Span<int32_t> t
   const EpochGuard guard(store_.epochs());
   store_.FindTiers(keys, tiers.data());
   return OkStatus();
+}
+
+Status EmbeddingVariable::Impl::CheckNotFrozen() const {
+  if (!frozen()) return OkStatus();
+  return FailedPrecondition(
+      options_.name +
+      ": expected lookups only, as it was loaded from a table that was frozen for serving, found a "
+      "call that changes it: restore a checkpoint of the training");
 }
 
 Status EmbeddingVariable::Impl::CheckSlots(Span<const SlotSpec> slots, bool* missing) const {
@@ -186,15 +221,10 @@ Status EmbeddingVariable::Impl::Apply(const UpdateRule& rule, Span<const SlotSpe
                   global_step < 0 ? 0 : static_cast<uint32_t>(global_step + 1),
                   nullptr,
                   UpdateTick(options_.storage.cache_strategy, store_.NextTick()),
-                  admission_.get()};
+                  admission_.get(),
+                  &changed_keys_};
   for (size_t i = 0; i < slots.size(); ++i) {
     step.slot_offsets[i] = store_.layout().slot_offset(store_.layout().FindSlot(slots[i].name));
-  }
-  if (store_.tiered()) {
-    // The rows of a step are up already, as a rule: its lookup brought them.
-    size_t incoming = keys.size();
-    if (store_.hot_rows() > store_.hot_capacity()) incoming = store_.CountNotHot(keys);
-    EV_RETURN_IF_ERROR(MakeRoom(incoming, keys.size()));
   }
   if (options_.record_version) SawStep(global_step);
   const Status status = ApplyStripes(step, keys, executor);
@@ -204,21 +234,50 @@ Status EmbeddingVariable::Impl::Apply(const UpdateRule& rule, Span<const SlotSpe
   return status;
 }
 
+size_t EmbeddingVariable::Impl::FindCold(Span<const Key> keys, uint32_t touch, Executor& executor,
+                                         ColdRows* cold) const {
+  cold->Clear();
+  const int tasks = TasksFor(keys.size(), sizeof(Line), executor);
+  if (tasks == 1) return store_.FindCold(keys, cold, touch);
+  std::vector<ColdRows> parts(static_cast<size_t>(tasks));
+  std::atomic<size_t> not_hot{0};
+  executor.Run(tasks, [&](int task) {
+    const size_t first = keys.size() * static_cast<size_t>(task) / parts.size();
+    const size_t end = keys.size() * static_cast<size_t>(task + 1) / parts.size();
+    not_hot += store_.FindCold(keys.subspan(first, end - first), &parts[static_cast<size_t>(task)], touch);
+  });
+  for (const ColdRows& part : parts) cold->WantAll(part);
+  return not_hot;
+}
+
+Status EmbeddingVariable::Impl::FetchCold(Span<const Key> keys, uint32_t touch, Executor& executor,
+                                          std::optional<EpochGuard>* guard, ColdRows* cold) {
+  EV_RETURN_IF_ERROR(MakeRoom(0, keys.size()));
+  guard->emplace(store_.epochs());
+  // The rows of a step are up already, as a rule: its lookup brought them.
+  const size_t incoming = FindCold(keys, touch, executor, cold);
+  if (!HasRoom(incoming, keys.size())) {
+    guard->reset();
+    EV_RETURN_IF_ERROR(MakeRoom(incoming, keys.size()));
+    guard->emplace(store_.epochs());
+    FindCold(keys, touch, executor, cold);
+  }
+  return store_.Fetch(cold);
+}
+
 Status EmbeddingVariable::Impl::ApplyStripes(UpdateStep step, Span<const Key> keys, Executor& executor) {
-  // Rows below are good under the guard they were read under.  Without any, a guard a stripe lets what a growing index
+  // Rows below are good under the guard they were read under.  Without any, a guard a visit lets what a growing index
   // leaves behind be freed while the batch is still running.
   std::optional<EpochGuard> guard;
   ColdRows cold;
-  if (store_.tiered()) {
-    guard.emplace(store_.epochs());
-    store_.FindCold(keys, &cold);
-    EV_RETURN_IF_ERROR(store_.Fetch(&cold));
-  }
+  if (store_.tiered()) EV_RETURN_IF_ERROR(FetchCold(keys, /*touch=*/0, executor, &guard, &cold));
   step.cold = &cold;
   Scratch<Partition> partition;
   partition->Build(keys, executor);
   const int tasks =
       TasksFor(keys.size(), store_.layout().row_bytes() + static_cast<size_t>(options_.dim) * sizeof(float), executor);
+  const int stripes = StripesPerVisit(keys.size());
+  const auto visits = static_cast<unsigned>(kStripes / stripes);
   // Calls that run at once start at different stripes, so that they do not queue up behind one another.
   const unsigned first = applies_.fetch_add(1, std::memory_order_relaxed) * 17;
   std::atomic<unsigned> next{0};
@@ -226,13 +285,13 @@ Status EmbeddingVariable::Impl::ApplyStripes(UpdateStep step, Span<const Key> ke
   const auto work = [&](int) {
     Scratch<StripeUpdate> update;
     UpdateCounts counts;
-    for (unsigned i = next.fetch_add(1); i < kStripes && error.ok(); i = next.fetch_add(1)) {
-      const int s = static_cast<int>((first + i) % kStripes);
-      const Span<const KeyAt> entries = partition->stripe(s);
+    for (unsigned i = next.fetch_add(1); i < visits && error.ok(); i = next.fetch_add(1)) {
+      const int s = static_cast<int>((first + i) % visits) * stripes;
+      const Span<const KeyAt> entries = partition->stripes(s, s + stripes);
       if (entries.empty()) continue;
-      std::lock_guard<std::mutex> lock(store_.stripes().of(s));
-      std::optional<EpochGuard> stripe_guard;
-      if (!guard) stripe_guard.emplace(store_.epochs());
+      const StripesGuard lock(store_.stripes(), *partition, s, s + stripes);
+      std::optional<EpochGuard> visit_guard;
+      if (!guard) visit_guard.emplace(store_.epochs());
       error.Keep(update->Run(step, entries, &store_, &counts));
     }
     update_rows_.fetch_add(counts.rows, std::memory_order_relaxed);
@@ -259,7 +318,10 @@ Status EmbeddingVariable::Impl::Clear() {
   std::unique_lock<FairSharedMutex> alone(layout_mu_);
   removes_.fetch_add(store_.size(), std::memory_order_relaxed);
   for (int s = 0; admission_ != nullptr && s < kStripes; ++s) admission_->Clear(s);
-  return store_.Clear();
+  EV_RETURN_IF_ERROR(store_.Clear());
+  for (int s = 0; s < kStripes; ++s) changed_keys_.Forget(s);
+  cleared_ = true;
+  return OkStatus();
 }
 
 VariableMetrics EmbeddingVariable::Impl::metrics() const {
@@ -281,6 +343,8 @@ VariableMetrics EmbeddingVariable::Impl::metrics() const {
     m.filtered_keys = admission_->size();
     m.filter_bytes = admission_->bytes();
   }
+  m.changed_keys = changed_keys_.size();
+  m.changed_keys_bytes = changed_keys_.bytes();
   m.hot_rows = static_cast<int64_t>(store_.hot_rows());
   m.hot_capacity = static_cast<int64_t>(store_.hot_capacity());
   for (int tier = 0; tier < store_.tiers(); ++tier) {
@@ -326,10 +390,11 @@ std::vector<SlotSpec> EmbeddingVariable::slots() const { return impl_->slots(); 
 VariableMetrics EmbeddingVariable::metrics() const { return impl_->metrics(); }
 Span<const float> EmbeddingVariable::default_rows() const { return impl_->defaults_.all(); }
 Status EmbeddingVariable::Lookup(Span<const Key> keys, Span<float> rows, Executor& executor) const {
-  return impl_->Lookup(keys, rows, 0, executor);
+  return impl_->Lookup(keys, rows, executor);
 }
 Status EmbeddingVariable::Apply(const UpdateRule& rule, Span<const SlotSpec> slots, Span<const Key> keys,
                                 Span<const float> grads, int64_t global_step, Executor& executor) {
+  EV_RETURN_IF_ERROR(impl_->CheckNotFrozen());
   return impl_->Apply(rule, slots, keys, grads, global_step, executor);
 }
 std::vector<Key> EmbeddingVariable::Keys() const { return impl_->Keys(); }
@@ -337,25 +402,56 @@ Status EmbeddingVariable::ReadRows(Span<const Key> keys, const RowBatch& out, Sp
   return impl_->ReadRows(keys, out, found);
 }
 Status EmbeddingVariable::WriteRows(Span<const Key> keys, Span<const SlotSpec> slot_specs, const ConstRowBatch& rows) {
+  EV_RETURN_IF_ERROR(impl_->CheckNotFrozen());
   return impl_->WriteRows(keys, slot_specs, rows);
 }
-Status EmbeddingVariable::Save(Env* env, const std::string& path, Executor& executor) const {
-  return impl_->Save(env, path, executor);
+Status EmbeddingVariable::Save(Env* env, const std::string& path, const SaveOptions& save, Executor& executor,
+                               SaveReport* report) const {
+  return impl_->Save(env, path, save, executor, report);
 }
-int64_t EmbeddingVariable::Remove(Span<const Key> keys) { return impl_->Remove(keys); }
+bool EmbeddingVariable::CanAdopt(const SegmentFile& file, Span<const SlotSpec> slots, bool has_frequency,
+                                 bool has_version) const {
+  return impl_->CanAdopt(file, slots, has_frequency, has_version);
+}
+Status EmbeddingVariable::AdoptSegment(const SegmentFile& file, Span<const uint64_t> live,
+                                       const std::function<Status(Key)>& check, int64_t* adopted) {
+  return impl_->AdoptSegment(file, live, check, adopted);
+}
+Status EmbeddingVariable::SaveBase(Env* env, const std::string& path, Executor& executor) {
+  return impl_->SaveBase(env, path, executor);
+}
+Status EmbeddingVariable::SaveDelta(Env* env, const std::string& path, Executor& executor) {
+  return impl_->SaveDelta(env, path, executor);
+}
+int64_t EmbeddingVariable::Remove(Span<const Key> keys) { return frozen() ? 0 : impl_->Remove(keys); }
+Status EmbeddingVariable::AddRows(Span<const Key> keys, Span<const SlotSpec> slot_specs, const ConstRowBatch& rows,
+                                  int64_t* added) {
+  return impl_->AddRows(keys, slot_specs, rows, added);
+}
+Status EmbeddingVariable::Reserve(int64_t rows, Executor& executor) { return impl_->Reserve(rows, executor); }
 Status EmbeddingVariable::InsertMissing(Span<const Key> keys, Span<const float> values) {
+  EV_RETURN_IF_ERROR(impl_->CheckNotFrozen());
   return impl_->InsertMissing(keys, values);
 }
-Status EmbeddingVariable::Clear() { return impl_->Clear(); }
-Status EmbeddingVariable::Shrink(int64_t global_step, int64_t* dropped) { return impl_->Shrink(global_step, dropped); }
+Status EmbeddingVariable::Clear() {
+  EV_RETURN_IF_ERROR(impl_->CheckNotFrozen());
+  return impl_->Clear();
+}
+void EmbeddingVariable::Freeze() { impl_->Freeze(); }
+bool EmbeddingVariable::frozen() const { return impl_->frozen(); }
+Status EmbeddingVariable::Shrink(int64_t global_step, int64_t* dropped) {
+  EV_RETURN_IF_ERROR(impl_->CheckNotFrozen());
+  return impl_->Shrink(global_step, dropped);
+}
 std::vector<FilteredKey> EmbeddingVariable::FilteredKeys() const { return impl_->FilteredKeys(); }
-Status EmbeddingVariable::WriteFilteredKeys(Span<const FilteredKey> keys) { return impl_->WriteFilteredKeys(keys); }
+Status EmbeddingVariable::WriteFilteredKeys(Span<const FilteredKey> keys) {
+  EV_RETURN_IF_ERROR(impl_->CheckNotFrozen());
+  return impl_->WriteFilteredKeys(keys);
+}
 Status EmbeddingVariable::LookupTier(Span<const Key> keys, Span<int32_t> tiers) const {
   return impl_->LookupTier(keys, tiers);
 }
 Status EmbeddingVariable::FlushEvictions() { return impl_->FlushEvictions(); }
-Status EmbeddingVariable::Prefetch(Span<const Key> keys, Executor& executor) const {
-  return impl_->Prefetch(keys, executor);
-}
+Status EmbeddingVariable::Prefetch(Span<const Key> keys) const { return impl_->Prefetch(keys); }
 
 }  // namespace ev

@@ -13,11 +13,16 @@
 //              V5  a failed call changes nothing; but OutOfSpace and IoError may come after a part of an Apply.
 //              V6  rows that are kept below DRAM read and train as rows in DRAM do, to the bit.
 //              V7  what Shrink or Remove dropped is in no tier any more: the key begins as if it had never come.
+//              V8  values come and go as floats.  What a row of a narrower type keeps is rounded to the nearest, after each
+//                  update, too; the arithmetic between is that of floats, and slots are floats.
+//              V9  a frozen variable never changes: what would change it is FailedPrecondition (Remove: drops nothing), lookups
+//                  bring rows into DRAM and write nowhere.
 // A Lookup takes no lock on rows: while an Apply writes the same row it may see some floats from before and some from
 // after, as a lookup of a tf.Variable may.  ReadRows sees value and slots of a row from one moment.
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -30,21 +35,25 @@
 #include "ev_tf/eviction/shrink.h"
 #include "ev_tf/optim/optimizer.h"
 #include "ev_tf/row/row_layout.h"
+#include "ev_tf/tier/segmented_tier.h"
 #include "ev_tf/variable/storage_options.h"
 
 namespace ev {
 
 class Env;
+struct SaveOptions;
+struct SaveReport;
 
 struct VariableOptions {
-  std::string name;                          // for messages
-  int64_t dim = 0;                           // floats per embedding, 1 to kMaxDim
-  bool record_frequency = false;             // keep RowMeta::frequency
-  bool record_version = false;               // keep RowMeta::version
-  StorageOptions storage;                    // where the rows are kept
-  AdmissionOptions admission;                // which keys have a row
-  float default_value_no_permission = 0.0f;  // what every element of a key without a row reads, with a filter
-  ShrinkRule shrink;                         // which rows Shrink drops; by age only with record_version
+  std::string name;                            // for messages
+  int64_t dim = 0;                             // elements per embedding, 1 to kMaxDim
+  ValueType value_type = ValueType::kFloat32;  // of an embedding's elements
+  bool record_frequency = false;               // keep RowMeta::frequency
+  bool record_version = false;                 // keep RowMeta::version
+  StorageOptions storage;                      // where the rows are kept
+  AdmissionOptions admission;                  // which keys have a row
+  float default_value_no_permission = 0.0f;    // what every element of a key without a row reads, with a filter
+  ShrinkRule shrink;                           // which rows Shrink drops; by age only with record_version
 };
 
 // Gauges and counters since creation.  Bytes are of memory held, not of memory asked for.
@@ -62,6 +71,9 @@ struct VariableMetrics {
   int64_t removes = 0;
   int64_t filtered_keys = 0;  // with exact counts: keys that are counted and have no row
   int64_t filter_bytes = 0;   // of the counts
+  // After SaveBase:
+  int64_t changed_keys = 0;        // which the next delta holds
+  int64_t changed_keys_bytes = 0;  // what it takes to know them
   // With tiers below DRAM, over all of them:
   int64_t hot_rows = 0;            // rows in DRAM
   int64_t hot_capacity = 0;        // rows that DRAM should hold; 0: no limit
@@ -134,18 +146,40 @@ class EmbeddingVariable {
   };
   Status WriteRows(Span<const Key> keys, Span<const SlotSpec> slot_specs, const ConstRowBatch& rows);
 
+  // The same for keys that nobody else names, of a variable that is being loaded: rows of keys that have none are made
+  // without looking for them first.  *added = how many were; a key that has a row, or stands twice, keeps the first one.
+  // Requires: no SaveBase yet, and no key is counted by the filter.
+  Status AddRows(Span<const Key> keys, Span<const SlotSpec> slot_specs, const ConstRowBatch& rows, int64_t* added);
+  // Takes the memory that the index wants for so many rows.  OutOfSpace: then nothing has changed.
+  // Requires: there have been none yet, and no other call is running.
+  Status Reserve(int64_t rows, Executor& executor);
+
   // Inserts rows for those of `keys` that have none; of a key that stands twice the first one.  Others stay as they are.
   // Requires: values.size() == keys.size() * dim().  InvalidArgument: sizes differ; the variable has a filter.
   Status InsertMissing(Span<const Key> keys, Span<const float> values);
 
-  // Writes the whole variable to a file; see SaveTable in variable/checkpoint.h.
-  Status Save(Env* env, const std::string& path, Executor& executor) const;
+  // Writes the whole variable, or what has changed since the last SaveBase or SaveDelta, to a file; see SaveTable, SaveBase and
+  // SaveDelta in variable/checkpoint.h.
+  Status Save(Env* env, const std::string& path, const SaveOptions& save, Executor& executor, SaveReport* report) const;
+  Status SaveBase(Env* env, const std::string& path, Executor& executor);
+  Status SaveDelta(Env* env, const std::string& path, Executor& executor);
+
+  // Whether rows that lie in `file`, with these slots and this meta, can be rows of this variable as they are.
+  bool CanAdopt(const SegmentFile& file, Span<const SlotSpec> slots, bool has_frequency, bool has_version) const;
+  // Makes rows of the slots `live` of a file; see SegmentedTier::Adopt.  check(key): an error ends it.  Afterwards, after an error
+  // too, *adopted = how many keys had no row before.  Requires: CanAdopt; nobody else names these keys.
+  Status AdoptSegment(const SegmentFile& file, Span<const uint64_t> live, const std::function<Status(Key)>& check,
+                      int64_t* adopted);
 
   // Drops the rows of `keys`, and what a filter with exact counts knows of them; missing keys and duplicates are no error.
   // Returns how many rows were dropped.
   int64_t Remove(Span<const Key> keys);
   // Drops every row and every count.  Slots stay.
   Status Clear();
+
+  // From now on only lookups; for who has filled it.  See V9.
+  void Freeze();
+  bool frozen() const;
 
   // Drops the rows that options().shrink gives up at `global_step`, < 0: the largest that an Apply brought, wherever they
   // are, and counts that are as old.  *dropped = how many rows.  Rows below are read some thousands at a time; calls that
@@ -163,8 +197,9 @@ class EmbeddingVariable {
   // Moves rows down until no bounded tier holds more than it should, and returns when they have arrived.
   Status FlushEvictions();
   // Brings the rows of `keys` up, where they wait for a later call: for a while they leave DRAM after all others.  Makes
-  // room for them first, so it may wait for a write below.
-  Status Prefetch(Span<const Key> keys, Executor& executor) const;
+  // room for them first, so it may wait for a write below.  Works on the calling thread alone, which mostly waits for the
+  // device: one thread keeps as many reads under way as a device serves, and the others are left to who computes.
+  Status Prefetch(Span<const Key> keys) const;
 
  private:
   class Impl;

@@ -30,6 +30,7 @@ Status EmbeddingVariable::Impl::WriteFilteredKeys(Span<const FilteredKey> keys) 
     store_.FindTiers(key, &tier);
     if (tier >= 0) continue;
     uint32_t frequency = 0;
+    if (admission_->exact()) changed_keys_.Add(stripe, key);
     EV_RETURN_IF_ERROR(admission_->Count(stripe, key, Span<const uint32_t>(&filtered.frequency, 1),
                                          options_.record_version ? filtered.version_plus1 : 0,
                                          Span<uint32_t>(&frequency, 1)));

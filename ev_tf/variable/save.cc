@@ -1,166 +1,284 @@
 // A variable to a file: the index is scanned in runs of keys, a run is sorted by bucket and cut into blocks, and threads read
-// the rows of the blocks and write them.
+// the rows of the blocks and write them.  As the index is scanned in the order of the hash, those of a bucket stand by stripe,
+// and the rows of a block are read under a few locks, one after another.
 #include <algorithm>
 #include <atomic>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "ev_tf/base/first_error.h"
+#include "ev_tf/checkpoint/buckets.h"
+#include "ev_tf/checkpoint/row_lane.h"
 #include "ev_tf/checkpoint/table_writer.h"
+#include "ev_tf/env/buffer_pool.h"
+#include "ev_tf/variable/checkpoint.h"
 #include "ev_tf/variable/impl.h"
 
 namespace ev {
 namespace {
 
-using checkpoint::kBuckets;
+using checkpoint::BlockRange;
 using checkpoint::TableDescription;
-
-// Keys sorted at once: what bounds the memory of a save, 16 bytes each.  More make the pieces of a bucket longer, and
-// reading the share of one partition less scattered.
-constexpr size_t kKeysPerRun = size_t{1} << 20;
-// A block ends with its bucket once it has this many bytes, or with its row once it has the other many.
-constexpr size_t kWantedBlockBytes = 128 << 10;
-constexpr size_t kMaxBlockBytes = 1 << 20;
-
-// Keys of a run, sorted by bucket, that become one block.
-struct KeyBlock {
-  size_t first;
-  size_t n;
-  int first_bucket;
-  int last_bucket;
-};
-
-int BucketOf(Key key) { return static_cast<int>(FloorMod(key, kBuckets)); }
-
-// starts[b] = where the keys of bucket b begin in *sorted; starts[kBuckets] = the end.
-void SortByBucket(const std::vector<Key>& keys, std::vector<Key>* sorted, std::vector<size_t>* starts) {
-  starts->assign(kBuckets + 1, 0);
-  for (const Key key : keys) ++(*starts)[static_cast<size_t>(BucketOf(key)) + 1];
-  for (size_t b = 0; b < kBuckets; ++b) (*starts)[b + 1] += (*starts)[b];
-  std::vector<size_t> next(starts->begin(), starts->end() - 1);
-  sorted->resize(keys.size());
-  for (const Key key : keys) (*sorted)[next[static_cast<size_t>(BucketOf(key))]++] = key;
-}
-
-std::vector<KeyBlock> CutIntoBlocks(const std::vector<size_t>& starts, size_t row_bytes) {
-  const size_t wanted = std::max<size_t>(1, kWantedBlockBytes / row_bytes);
-  const size_t most = std::max<size_t>(1, kMaxBlockBytes / row_bytes);
-  std::vector<KeyBlock> blocks;
-  KeyBlock block{0, 0, 0, 0};
-  const auto close = [&] {
-    if (block.n > 0) blocks.push_back(block);
-    block = {block.first + block.n, 0, 0, 0};
-  };
-  for (int b = 0; b < kBuckets; ++b) {
-    size_t left = starts[static_cast<size_t>(b) + 1] - starts[static_cast<size_t>(b)];
-    while (left > 0) {
-      if (block.n == 0) block.first_bucket = b;
-      const size_t taken = std::min(left, most - block.n);
-      block.n += taken;
-      block.last_bucket = b;
-      left -= taken;
-      if (block.n == most) close();
-    }
-    if (block.n >= wanted) close();
-  }
-  close();
-  return blocks;
-}
 
 template <typename T>
 Span<T> Column(std::byte* column, size_t n) {
   return {reinterpret_cast<T*>(column), column == nullptr ? 0 : n};
 }
 
+// Makes records of values, and puts them into segments.
+class SegmentLane final : public checkpoint::RowLane {
+ public:
+  // mu: of `segments`.  All of them outlive the lane.
+  SegmentLane(const TableDescription& table, const RowLayout& layout, std::mutex* mu, SavedSegments* segments)
+      : table_(table), layout_(layout), mu_(mu), segments_(segments) {}
+
+  Status Begin(size_t bytes, std::byte** block) override {
+    if (bytes > capacity_) {
+      block_ = NewAlignedBytes(bytes);
+      capacity_ = block_ == nullptr ? 0 : bytes;
+      if (block_ == nullptr) return OutOfSpace("no memory for a block of " + std::to_string(bytes) + " bytes");
+    }
+    *block = block_.get();
+    return OkStatus();
+  }
+
+  Status AddRows(int /*first_bucket*/, int /*last_bucket*/, size_t n, size_t /*bytes*/) override {
+    const checkpoint::RowColumns<std::byte> columns(table_, block_.get(), n);
+    const auto* const values = reinterpret_cast<const float*>(columns.values);
+    records_.resize(n * layout_.row_bytes());
+    for (size_t i = 0; i < n; ++i) {
+      layout_.WriteValue(values + i * static_cast<size_t>(table_.dim), records_.data() + i * layout_.row_bytes());
+    }
+    const std::lock_guard<std::mutex> lock(*mu_);
+    return segments_->Put({reinterpret_cast<const Key*>(columns.keys), n}, records_);
+  }
+
+ private:
+  const TableDescription& table_;
+  const RowLayout& layout_;
+  std::mutex* const mu_;
+  SavedSegments* const segments_;
+  AlignedBytes block_;
+  size_t capacity_ = 0;
+  std::vector<std::byte> records_;
+};
+
 }  // namespace
 
-Status EmbeddingVariable::Impl::ReadBlock(const TableDescription& table, std::vector<Key>* keys,
-                                          std::vector<int64_t>* buffer) const {
-  for (;;) {
-    const size_t n = keys->size();
-    buffer->resize((table.BlockBytes(n) + sizeof(int64_t) - 1) / sizeof(int64_t));
-    const checkpoint::RowColumns<std::byte> columns(table, reinterpret_cast<std::byte*>(buffer->data()), n);
+checkpoint::NewRowLane EmbeddingVariable::Impl::LanesOf(TableWriter* writer) {
+  return [writer] { return std::make_unique<TableWriter::Lane>(writer); };
+}
+
+EmbeddingVariable::Impl::SortedRun EmbeddingVariable::Impl::SortRun(const TableDescription& table,
+                                                                    const std::vector<Key>& keys) {
+  SortedRun run;
+  run.pieces = checkpoint::CutIntoBlocks(checkpoint::SortByBucket(keys, &run.keys), table.BlockBytes(1));
+  return run;
+}
+
+Status EmbeddingVariable::Impl::ReadSorted(Span<const Key> keys, const RowBatch& out, Span<bool> found) const {
+  const EpochGuard guard(store_.epochs());
+  ColdRows cold;
+  if (store_.tiered()) {
+    store_.FindCold(keys, &cold);
+    EV_RETURN_IF_ERROR(store_.Fetch(&cold));
+  } else {
+    store_.AskFor(keys);
+  }
+  RowRefs refs;
+  for (size_t first = 0, end = 0; first < keys.size(); first = end) {
+    const int stripe = StripeOf(HashKey(keys[first]));
+    while (end < keys.size() && StripeOf(HashKey(keys[end])) == stripe) ++end;
+    std::lock_guard<std::mutex> lock(store_.stripes().of(stripe));
+    EV_RETURN_IF_ERROR(store_.Read(keys.subspan(first, end - first), cold, &refs));
+    for (size_t i = first; i < end; ++i) {
+      const size_t e = i - first;
+      found[i] = refs.rows[e] != nullptr;
+      if (found[i]) ReadRow(refs.rows[e], refs.meta.empty() ? nullptr : refs.meta[e], i, out);
+    }
+  }
+  return OkStatus();
+}
+
+Status EmbeddingVariable::Impl::SaveBlock(const TableDescription& table, const SortedRun& run, const BlockRange& piece,
+                                          checkpoint::RowLane* lane, std::vector<Key>* absent) const {
+  std::vector<Key> present;  // of those keys, once some have turned out to be gone
+  Span<const Key> keys(run.keys.data() + piece.first, piece.n);
+  const auto found = std::make_unique<bool[]>(piece.n);
+  while (!keys.empty()) {
+    const size_t n = keys.size();
+    std::byte* block = nullptr;
+    EV_RETURN_IF_ERROR(lane->Begin(table.BlockBytes(n), &block));
+    const checkpoint::RowColumns<std::byte> columns(table, block, n);
     const RowBatch batch{Column<float>(columns.values, n * static_cast<size_t>(table.dim)),
                          Column<float>(columns.slots, n * table.slot_floats()), Column<int64_t>(columns.frequencies, n),
                          Column<int64_t>(columns.versions, n)};
-    const auto found = std::make_unique<bool[]>(n);
-    EV_RETURN_IF_ERROR(ReadLocked(*keys, batch, {found.get(), n}));
-    std::copy(keys->begin(), keys->end(), reinterpret_cast<Key*>(columns.keys));
-    if (std::all_of(found.get(), found.get() + n, [](bool one) { return one; })) return OkStatus();
-    // Some were removed since the scan: the columns are closer together without them.
-    size_t kept = 0;
-    for (size_t i = 0; i < n; ++i) {
-      if (found[i]) (*keys)[kept++] = (*keys)[i];
+    EV_RETURN_IF_ERROR(ReadSorted(keys, batch, {found.get(), n}));
+    if (std::all_of(found.get(), found.get() + n, [](bool one) { return one; })) {
+      std::copy(keys.begin(), keys.end(), reinterpret_cast<Key*>(columns.keys));
+      return lane->AddRows(piece.first_bucket, piece.last_bucket, n, table.BlockBytes(n));
     }
-    keys->resize(kept);
+    // Some have been removed: the columns are closer together without them.
+    std::vector<Key> kept;
+    for (size_t i = 0; i < n; ++i) (found[i] ? kept : *absent).push_back(keys[i]);
+    present = std::move(kept);
+    keys = present;
   }
+  return OkStatus();
 }
 
-Status EmbeddingVariable::Impl::SaveRun(const TableDescription& table, const std::vector<Key>& run, TableWriter* writer,
-                                        Executor& executor) const {
-  std::vector<Key> sorted;
-  std::vector<size_t> starts;
-  SortByBucket(run, &sorted, &starts);
-  const std::vector<KeyBlock> blocks = CutIntoBlocks(starts, table.BlockBytes(1));
+Status EmbeddingVariable::Impl::SaveRun(const TableDescription& table, const SortedRun& run,
+                                        const checkpoint::NewRowLane& new_lane, Executor& executor,
+                                        std::vector<Key>* absent, const std::function<void()>& meanwhile) const {
   std::atomic<size_t> next{0};
   FirstError error;
-  executor.Run(executor.parallelism(), [&](int) {
-    std::vector<Key> keys;
-    std::vector<int64_t> buffer;
-    for (size_t i = next.fetch_add(1); i < blocks.size() && error.ok(); i = next.fetch_add(1)) {
-      const KeyBlock& block = blocks[i];
-      const auto begin = sorted.begin() + static_cast<std::ptrdiff_t>(block.first);
-      keys.assign(begin, begin + static_cast<std::ptrdiff_t>(block.n));
-      const Status read = ReadBlock(table, &keys, &buffer);
-      error.Keep(read);
-      if (!read.ok() || keys.empty()) continue;
-      error.Keep(writer->AddRows(block.first_bucket, block.last_bucket, keys.size(),
-                                 {reinterpret_cast<const std::byte*>(buffer.data()), table.BlockBytes(keys.size())}));
+  std::mutex absent_mu;
+  executor.Run(executor.parallelism(), [&](int task) {
+    if (task == 0 && meanwhile) meanwhile();
+    const std::unique_ptr<checkpoint::RowLane> lane = new_lane();
+    std::vector<Key> gone;
+    for (size_t i = next.fetch_add(1); i < run.pieces.size() && error.ok(); i = next.fetch_add(1)) {
+      error.Keep(SaveBlock(table, run, run.pieces[i], lane.get(), &gone));
     }
+    const std::lock_guard<std::mutex> lock(absent_mu);
+    absent->insert(absent->end(), gone.begin(), gone.end());
   });
   return error.status();
 }
 
 Status EmbeddingVariable::Impl::SaveFilteredKeys(TableWriter* writer) const {
   if (admission_ == nullptr) return OkStatus();
-  std::vector<checkpoint::FilteredEntry> entries;
+  std::vector<checkpoint::FilteredEntry> run;
   for (int s = 0; s < kStripes; ++s) {
-    entries.clear();
     {
       std::lock_guard<std::mutex> lock(store_.stripes().of(s));
-      admission_->Scan(s, [&](const FilteredKey& key) {
-        entries.push_back({key.key, key.frequency, key.version_plus1});
-      });
+      admission_->Scan(s, [&](const FilteredKey& key) { run.push_back({key.key, key.frequency, key.version_plus1}); });
     }
-    if (!entries.empty()) EV_RETURN_IF_ERROR(writer->AddFilteredKeys(entries));
+    if (run.size() < kKeysPerRun / 2 && s + 1 < kStripes) continue;
+    EV_RETURN_IF_ERROR(writer->AddFilteredKeys(run));
+    run.clear();
   }
   return OkStatus();
 }
 
-Status EmbeddingVariable::Impl::Save(Env* env, const std::string& path, Executor& executor) const {
-  // Held to the end, so that rows have one layout in the whole file: an optimizer that brings its first slot waits.
-  std::shared_lock<FairSharedMutex> layout(layout_mu_);
-  const TableDescription table{options_.name,
-                               options_.dim,
-                               static_cast<int64_t>(defaults_.all().size()) / options_.dim,
-                               options_.record_frequency,
-                               options_.record_version,
-                               store_.layout().slots()};
-  std::unique_ptr<TableWriter> writer;
-  EV_RETURN_IF_ERROR(TableWriter::Create(env, path, table, defaults_.all(), &writer));
-  // Before the rows: a key that is admitted meanwhile is then a row as well, and is loaded as one.
-  EV_RETURN_IF_ERROR(SaveFilteredKeys(writer.get()));
-  std::vector<Key> run;
+TableDescription EmbeddingVariable::Impl::Describe() const {
+  return {options_.name,
+          options_.dim,
+          static_cast<int64_t>(defaults_.all().size()) / options_.dim,
+          options_.record_frequency,
+          options_.record_version,
+          store_.layout().slots(),
+          options_.value_type,
+          frozen()};
+}
+
+EmbeddingVariable::Impl::SortedRun EmbeddingVariable::Impl::NextRun(const TableDescription& table, uint64_t* cursor,
+                                                                    bool* more, SavedSegments* segments) const {
+  const int last = store_.tiers() - 1;
+  const bool takes = segments != nullptr && !segments->empty();
+  std::vector<Key> keys;
+  // Grown, it would be there twice for a moment.  A part of the index has a few thousand keys.
+  keys.reserve(std::min(static_cast<size_t>(store_.size()), kKeysPerRun + kKeysPerRun / 16));
+  do {
+    const EpochGuard guard(store_.epochs());
+    *more = store_.ScanPart(cursor, [&](Key key, Location location) {
+      const bool taken = takes && TierOf(location) == last && segments->Take(key, PositionOf(location));
+      if (!taken) keys.push_back(key);
+    });
+  } while (*more && keys.size() < kKeysPerRun);
+  if (takes) TakeCopies(&keys, segments);
+  return SortRun(table, keys);
+}
+
+Status EmbeddingVariable::Impl::SaveRows(const TableDescription& table, SavedSegments* segments,
+                                         const checkpoint::NewRowLane& new_lane, Executor& executor) const {
+  std::vector<Key> removed_meanwhile;
   uint64_t cursor = 0;
   bool more = true;
-  do {
-    run.clear();
-    do {
-      const EpochGuard guard(store_.epochs());
-      more = store_.ScanKeysPart(&cursor, [&](Key key) { run.push_back(key); });
-    } while (more && run.size() < kKeysPerRun);
-    EV_RETURN_IF_ERROR(SaveRun(table, run, writer.get(), executor));
-  } while (more);
-  return writer->Commit();
+  SortedRun run = NextRun(table, &cursor, &more, segments);
+  for (;;) {
+    // The next run is looked for while the rows of this one are written.
+    const bool last = !more;
+    SortedRun next;
+    removed_meanwhile.clear();
+    EV_RETURN_IF_ERROR(SaveRun(table, run, new_lane, executor, &removed_meanwhile, [&] {
+      if (!last) next = NextRun(table, &cursor, &more, segments);
+    }));
+    if (last) return OkStatus();
+    run = std::move(next);
+  }
+}
+
+Status EmbeddingVariable::Impl::SaveAll(Env* env, const std::string& path, const SaveOptions& save,
+                                        const checkpoint::Lineage* lineage, Executor& executor,
+                                        SaveReport* report) const {
+  const TableDescription table = Describe();
+  SavedSegments segments;
+  std::unique_ptr<TableWriter> writer;
+  EV_RETURN_IF_ERROR(TableWriter::Create(env, path, table, defaults_.all(), &writer));
+  if (lineage != nullptr) EV_RETURN_IF_ERROR(writer->AddLineage(*lineage));
+  if (save.link_segments && store_.segments() != nullptr) {
+    // Rows of DRAM are then in files that this save and later ones link, until they change.  Where that tier takes no more
+    // rows, they are written with the others.
+    static_cast<void>(store_.CopyDown());
+    EV_RETURN_IF_ERROR(segments.Open(store_.segments(), env, path, save.segment_path));
+  }
+  // Before the rows: a key that is admitted meanwhile is then a row as well, and is loaded as one.
+  if (save.with_filtered) EV_RETURN_IF_ERROR(SaveFilteredKeys(writer.get()));
+  EV_RETURN_IF_ERROR(SaveRows(table, &segments, LanesOf(writer.get()), executor));
+  return CommitSave(env, path, save, &segments, writer.get(), report);
+}
+
+Status EmbeddingVariable::Impl::CommitSave(Env* env, const std::string& path, const SaveOptions& save,
+                                           SavedSegments* segments, TableWriter* writer, SaveReport* report) {
+  *report = {};
+  EV_RETURN_IF_ERROR(segments->Write(writer, report));
+  const Status committed = writer->Commit();
+  report->rows_written += writer->rows();
+  if (writer->in_place()) segments->Keep();
+  // What saves before it had beside the file.  Not sooner: until now a loss of power could bring the old file back.
+  if (committed.ok() && save.segment_path == nullptr) {
+    static_cast<void>(RemoveSegmentsExcept(env, path, segments->number()));
+  }
+  return committed;
+}
+
+Status EmbeddingVariable::Impl::SaveFrozen(Env* env, const std::string& path, const SaveOptions& save,
+                                           Executor& executor, SaveReport* report) const {
+  TableDescription table = Describe();
+  std::vector<float> defaults(defaults_.all().begin(), defaults_.all().end());
+  if (admission_ != nullptr) {  // whatever the key is
+    defaults.assign(static_cast<size_t>(options_.dim), options_.default_value_no_permission);
+    table.default_value_dim = 1;
+  }
+  table.has_frequency = table.has_version = false;
+  table.slots.clear();
+  table.frozen = true;
+  SavedSegments segments;
+  std::unique_ptr<TableWriter> writer;
+  EV_RETURN_IF_ERROR(TableWriter::Create(env, path, table, defaults, &writer));
+  if (save.frozen == SaveOptions::Frozen::kInMemory) {
+    EV_RETURN_IF_ERROR(SaveRows(table, nullptr, LanesOf(writer.get()), executor));
+    return CommitSave(env, path, save, &segments, writer.get(), report);
+  }
+  const RowLayout layout(options_.dim, options_.value_type);
+  EV_RETURN_IF_ERROR(segments.OpenNew(layout.row_bytes(), save.segment_bytes, env, path, save.segment_path));
+  std::mutex mu;
+  const auto new_lane = [&] { return std::make_unique<SegmentLane>(table, layout, &mu, &segments); };
+  EV_RETURN_IF_ERROR(SaveRows(table, nullptr, new_lane, executor));
+  return CommitSave(env, path, save, &segments, writer.get(), report);
+}
+
+Status EmbeddingVariable::Impl::Save(Env* env, const std::string& path, const SaveOptions& save, Executor& executor,
+                                     SaveReport* report) const {
+  // Held to the end, so that rows have one layout in the whole file: an optimizer that brings its first slot waits.
+  std::shared_lock<FairSharedMutex> layout(layout_mu_);
+  if (save.frozen != SaveOptions::Frozen::kNo) return SaveFrozen(env, path, save, executor, report);
+  return SaveAll(env, path, save, nullptr, executor, report);
 }
 
 }  // namespace ev

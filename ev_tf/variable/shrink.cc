@@ -10,6 +10,7 @@ Status EmbeddingVariable::Impl::ShrinkSome(Span<const Key> keys, int64_t step, i
   const uint32_t tick = store_.NextTick();
   RowRefs refs;
   std::vector<Key> leaving, unversioned;
+  std::vector<float> value(static_cast<size_t>(options_.dim));
   const Status status =
       ForEachStripe(keys, [&](Span<const KeyAt>, size_t, Span<const Key> stripe_keys, const ColdRows& cold) -> Status {
         EV_RETURN_IF_ERROR(store_.Read(stripe_keys, cold, &refs));
@@ -18,10 +19,14 @@ Status EmbeddingVariable::Impl::ShrinkSome(Span<const Key> keys, int64_t step, i
         for (size_t i = 0; i < stripe_keys.size(); ++i) {
           if (refs.rows[i] == nullptr) continue;
           const RowMeta* meta = refs.meta.empty() ? nullptr : refs.meta[i];
-          const Verdict verdict = Judge(options_.shrink, refs.rows[i], options_.dim, meta, step);
+          if (options_.shrink.by_weight()) store_.layout().ReadValue(refs.rows[i], value.data());
+          const Verdict verdict = Judge(options_.shrink, value.data(), options_.dim, meta, step);
           if (verdict == Verdict::kLeaves) leaving.push_back(stripe_keys[i]);
           if (verdict == Verdict::kStartsToAge) unversioned.push_back(stripe_keys[i]);
         }
+        const int stripe = StripeOf(HashKey(stripe_keys[0]));
+        changed_keys_.Add(stripe, leaving);
+        changed_keys_.Add(stripe, unversioned);
         size_t inserted = 0;
         EV_RETURN_IF_ERROR(store_.FindOrInsert(unversioned, cold, tick, &refs, &inserted));
         for (size_t i = 0; i < unversioned.size(); ++i) refs.meta[i]->version_plus1 = static_cast<uint32_t>(step + 1);
@@ -31,6 +36,14 @@ Status EmbeddingVariable::Impl::ShrinkSome(Span<const Key> keys, int64_t step, i
   store_.epochs().Collect();
   WakeEviction();
   return status;
+}
+
+void EmbeddingVariable::Impl::NoteAging(int stripe, int64_t step) {
+  if (!changed_keys_.on(stripe)) return;
+  admission_->Scan(stripe, [&](const FilteredKey& key) {
+    const bool leaves = step - (int64_t{key.version_plus1} - 1) > options_.shrink.steps_to_live;
+    if (key.version_plus1 == 0 || leaves) changed_keys_.Add(stripe, Span<const Key>(&key.key, 1));
+  });
 }
 
 Status EmbeddingVariable::Impl::Shrink(int64_t global_step, int64_t* dropped) {
@@ -63,6 +76,7 @@ Status EmbeddingVariable::Impl::Shrink(int64_t global_step, int64_t* dropped) {
   if (admission_ == nullptr || !rule.by_age()) return OkStatus();
   for (int s = 0; s < kStripes; ++s) {
     std::lock_guard<std::mutex> lock(store_.stripes().of(s));
+    NoteAging(s, step);
     admission_->DropOlder(s, step, rule.steps_to_live);
   }
   return OkStatus();

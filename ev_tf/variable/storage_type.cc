@@ -1,6 +1,8 @@
 #include "ev_tf/variable/storage_type.h"
 
 #include <cstdlib>
+#include <filesystem>
+#include <system_error>
 #include <utility>
 
 #include "ev_tf/eviction/eviction_pool.h"
@@ -101,10 +103,48 @@ Status Refuse(StorageType type) {
                      "DRAM_PMEM_SSDHASH and DRAM_PMEM_LEVELDB");
 }
 
+// A tier makes files, and a new slot makes tiers, long after: wherever the process is then.
+Status MakeAbsolute(const std::string& storage_path, std::string* path) {
+  std::error_code error;
+  if (!storage_path.empty()) *path = std::filesystem::absolute(storage_path, error).string();
+  if (error) return InvalidArgument("storage_path: " + storage_path + " cannot be found: " + error.message());
+  return OkStatus();
+}
+
+Status CheckDramBytes(int64_t bytes) {
+  if (bytes > 0) return OkStatus();
+  return InvalidArgument("storage_size: expected bytes > 0 for DRAM, found " + std::to_string(bytes));
+}
+
 }  // namespace
 
-Status MakeStorage(StorageType type, const std::string& path, StorageSizes sizes, CacheStrategy strategy,
+Status MakeFrozenStorage(const StorageOptions& wanted, uint32_t segment_slots, Env* env, StorageOptions* out) {
+  SsdLogOptions log;
+  EV_RETURN_IF_ERROR(SsdLogDefaults(&log));
+  EV_RETURN_IF_ERROR(CheckDramBytes(wanted.dram_bytes));
+  log.read_in_place = true;
+  log.async_compaction = false;
+  log.segment_slots = segment_slots;
+  log.env = env;
+  StorageOptions options;
+  options.dram_bytes = wanted.dram_bytes;
+  options.cache_strategy = wanted.cache_strategy;
+  options.open_lower = [log](size_t record_bytes, Relocator*, std::shared_ptr<Tier>* tier) -> Status {
+    SsdLogOptions of_records = log;
+    of_records.row_bytes = record_bytes;
+    std::unique_ptr<SsdLogTier> opened;
+    EV_RETURN_IF_ERROR(SsdLogTier::Open(of_records, &opened));
+    *tier = std::move(opened);
+    return OkStatus();
+  };
+  *out = std::move(options);
+  return OkStatus();
+}
+
+Status MakeStorage(StorageType type, const std::string& storage_path, StorageSizes sizes, CacheStrategy strategy,
                    StorageOptions* out) {
+  std::string path;
+  EV_RETURN_IF_ERROR(MakeAbsolute(storage_path, &path));
   StorageOptions options;
   options.dram_bytes = sizes.dram_bytes;
   options.cache_strategy = strategy;
@@ -127,9 +167,7 @@ Status MakeStorage(StorageType type, const std::string& path, StorageSizes sizes
       break;
     default: return Refuse(type);
   }
-  if (sizes.dram_bytes <= 0) {
-    return InvalidArgument("storage_size: expected bytes > 0 for DRAM, found " + std::to_string(sizes.dram_bytes));
-  }
+  EV_RETURN_IF_ERROR(CheckDramBytes(sizes.dram_bytes));
   if (path.empty() && type != StorageType::kPmemMemkind) {
     return InvalidArgument("storage_path: expected a directory, found none");
   }

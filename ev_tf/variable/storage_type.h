@@ -19,6 +19,8 @@
 
 namespace ev {
 
+class Env;
+
 enum class StorageType : int32_t {
   kDefault = 0,
   kDram = 1,
@@ -47,13 +49,19 @@ struct StorageSizes {
   int64_t middle_bytes;  // of the tier between DRAM and the last one, where there is one
 };
 
-// What a variable of that type is to be made with.  `path` is a directory, made if missing, in which each tier makes a
-// directory of its own, which goes with the tier: what lies there does not outlive the variable.  PMEM_MEMKIND keeps a file
-// without a name in it, which its variables share, or none without a path.
+// What a variable of that type is to be made with.  `storage_path` is a directory, made if missing, in which each tier makes
+// a directory of its own, which goes with the tier: what lies there does not outlive the variable.  A relative one is taken
+// from where the process is now, wherever it goes later.  PMEM_MEMKIND keeps a file without a name in it, which its
+// variables share, or none without a path.
 // TF_SSDHASH_ASYNC_COMPACTION and TF_SSDHASH_IO_SCHEME (directio: past the page cache; else through it) are read here.
 // InvalidArgument: the path is missing, or no directory can be made there; a size or an environment variable is out of range.
 // Unavailable: not in this build, or not on this machine.
-Status MakeStorage(StorageType type, const std::string& path, StorageSizes sizes, CacheStrategy strategy,
+Status MakeStorage(StorageType type, const std::string& storage_path, StorageSizes sizes, CacheStrategy strategy,
                    StorageOptions* out);
+
+// DRAM, of wanted.dram_bytes and wanted.cache_strategy, over files of `segment_slots` records that are read where they are.
+// `env` outlives what is made so; null: the operating system's.
+// InvalidArgument: dram_bytes, or TF_SSDHASH_IO_SCHEME, is out of range.
+Status MakeFrozenStorage(const StorageOptions& wanted, uint32_t segment_slots, Env* env, StorageOptions* out);
 
 }  // namespace ev

@@ -18,6 +18,14 @@ void PrefetchFloats(const float* p, size_t n) {
   for (size_t f = 0; f < std::min(n, kPrefetchedFloats); f += kLineFloats) PrefetchForRead(p + f);
 }
 
+// Where the keys of the stripe of keys[first] end.
+size_t EndOfStripe(Span<const Key> keys, size_t first) {
+  const int stripe = StripeOf(HashKey(keys[first]));
+  size_t end = first + 1;
+  while (end < keys.size() && StripeOf(HashKey(keys[end])) == stripe) ++end;
+  return end;
+}
+
 uint32_t SaturatingAdd(uint32_t a, size_t b) { return static_cast<uint32_t>(std::min<size_t>(a + b, UINT32_MAX)); }
 
 }  // namespace
@@ -44,10 +52,15 @@ Status StripeUpdate::Ask(Span<const Key> keys, Span<Location> locations) {
     asked_places_.push_back(static_cast<uint32_t>(i));
     asked_counts_.push_back(static_cast<uint32_t>(dedup_.positions(i).size()));
   }
-  if (asked_.empty()) return OkStatus();
   frequencies_.resize(asked_.size());
-  EV_RETURN_IF_ERROR(step_->admission->Count(StripeOf(HashKey(asked_[0])), asked_, asked_counts_,
-                                             step_->record_version ? step_->version_plus1 : 0, frequencies_));
+  const Span<const Key> asked(asked_);
+  const Span<const uint32_t> counts(asked_counts_);
+  for (size_t first = 0, end = 0; first < asked.size(); first = end) {
+    end = EndOfStripe(asked, first);
+    EV_RETURN_IF_ERROR(step_->admission->Count(
+        StripeOf(HashKey(asked[first])), asked.subspan(first, end - first), counts.subspan(first, end - first),
+        step_->record_version ? step_->version_plus1 : 0, Span<uint32_t>(frequencies_.data() + first, end - first)));
+  }
   for (size_t i = 0; i < asked_.size(); ++i) {
     if (frequencies_[i] < step_->admission->threshold()) locations[asked_places_[i]] = kRefused;
   }
@@ -64,8 +77,29 @@ void StripeUpdate::Admit(const UpdateStep& step, bool resolved) {
     if (resolved && step.record_frequency) refs_.meta[place]->frequency = frequencies_[i] - asked_counts_[i];
     asked_[admitted++] = asked_[i];
   }
-  if (admitted == 0) return;
-  step.admission->Forget(StripeOf(HashKey(asked_[0])), Span<const Key>(asked_.data(), admitted));
+  const Span<const Key> keys(asked_.data(), admitted);
+  for (size_t first = 0, end = 0; first < admitted; first = end) {
+    end = EndOfStripe(keys, first);
+    step.admission->Forget(StripeOf(HashKey(keys[first])), keys.subspan(first, end - first));
+  }
+}
+
+void StripeUpdate::NoteChanges(const UpdateStep& step, Span<const KeyAt> entries) {
+  const auto is_on = [&](const KeyAt& entry) { return step.changed_keys->on(StripeOfTop(entry.top)); };
+  if (std::none_of(entries.begin(), entries.end(), is_on)) return;
+  Span<const Key> keys = dedup_.keys();
+  if (step.admission != nullptr && !step.admission->exact()) {
+    changed_.clear();  // what a Bloom filter counts is not saved
+    for (size_t i = 0; i < keys.size(); ++i) {
+      if (refs_.locations[i] != kRefused) changed_.push_back(keys[i]);
+    }
+    keys = changed_;
+  }
+  for (size_t first = 0, end = 0; first < keys.size(); first = end) {
+    end = EndOfStripe(keys, first);
+    const int stripe = StripeOf(HashKey(keys[first]));
+    if (step.changed_keys->on(stripe)) step.changed_keys->Add(stripe, keys.subspan(first, end - first));
+  }
 }
 
 Status StripeUpdate::Run(const UpdateStep& step, Span<const KeyAt> entries, Store* store, UpdateCounts* counts) {
@@ -77,23 +111,33 @@ Status StripeUpdate::Run(const UpdateStep& step, Span<const KeyAt> entries, Stor
   step_ = &step;
   InsertGate* gate = step.admission == nullptr ? nullptr : this;
   const Status status = store->FindOrInsert(keys, *step.cold, step.tick, &refs_, &inserted, gate);
+  NoteChanges(step, entries);  // after a failure too: some may have got their row
   if (gate != nullptr && inserted != 0) Admit(step, status.ok());
   EV_RETURN_IF_ERROR(status);
   counts->inserts += static_cast<int64_t>(inserted);
   sum_.resize(static_cast<size_t>(dim));
+  wide_.resize(layout.value_type() == ValueType::kFloat32 ? 0 : static_cast<size_t>(dim));
 
   const auto first_grad = [&](size_t i) { return step.grads + static_cast<int64_t>(dedup_.positions(i)[0]) * dim; };
   float* slots[kMaxSlots] = {};
   for (size_t i = 0; i < keys.size(); ++i) {
     if (i + kRowLead < keys.size() && refs_.rows[i + kRowLead] != nullptr) {
       PrefetchFloats(refs_.rows[i + kRowLead], layout.row_floats());
+      if (!refs_.meta.empty()) PrefetchForWrite(refs_.meta[i + kRowLead]);
     }
     if (i + kGradLead < keys.size()) PrefetchFloats(first_grad(i + kGradLead), static_cast<size_t>(dim));
     float* row = refs_.rows[i];
     if (row == nullptr) continue;  // not admitted
     ++counts->rows;
     for (int s = 0; s < step.rule->slots.count; ++s) slots[s] = row + step.slot_offsets[s];
-    step.rule->update(step.rule->hyper, dim, GradientOf(i, step, dim), row, slots);
+    const float* grad = GradientOf(i, step, dim);
+    if (wide_.empty()) {
+      step.rule->update(step.rule->hyper, dim, grad, row, slots);
+    } else {
+      layout.ReadValue(row, wide_.data());
+      step.rule->update(step.rule->hyper, dim, grad, wide_.data(), slots);
+      layout.WriteValue(wide_.data(), row);
+    }
     if (refs_.meta.empty()) continue;
     RowMeta* meta = refs_.meta[i];
     if (step.record_frequency) meta->frequency = SaturatingAdd(meta->frequency, dedup_.positions(i).size());

@@ -1,5 +1,5 @@
-// StripeUpdate: one optimizer step on the keys of one stripe: dedup, find or insert what the filter admits, sum the gradients
-// of duplicates, update each row once.  The memory of one worker; made to be used again.
+// StripeUpdate: one optimizer step on the keys of one stripe, or of several if the call has few: dedup, find or insert what the
+// filter admits, sum the gradients of duplicates, update each row once.  The memory of one worker; made to be used again.
 #pragma once
 
 #include <cstdint>
@@ -11,6 +11,7 @@
 #include "ev_tf/batch/dedup.h"
 #include "ev_tf/optim/optimizer.h"
 #include "ev_tf/store/store.h"
+#include "ev_tf/variable/changed_keys.h"
 
 namespace ev {
 
@@ -25,6 +26,7 @@ struct UpdateStep {
   const ColdRows* cold;    // the rows of the batch that lie below
   uint32_t tick;           // of this call
   Admission* admission;    // null: every key has a row
+  ChangedKeys* changed_keys;
 };
 
 struct UpdateCounts {
@@ -34,7 +36,7 @@ struct UpdateCounts {
 
 class StripeUpdate final : private InsertGate {
  public:
-  // Requires: the stripe's lock and a guard of the store are held.
+  // Requires: the keys of a stripe stand together; the stripes' locks and a guard of the store are held.
   Status Run(const UpdateStep& step, Span<const KeyAt> entries, Store* store, UpdateCounts* counts);
 
  private:
@@ -46,6 +48,8 @@ class StripeUpdate final : private InsertGate {
   // The keys that have a row now leave the filter; the rows take over their counts, unless the call failed after it had made
   // some (then refs_ has no addresses).
   void Admit(const UpdateStep& step, bool resolved);
+  // Notes the keys whose rows or counts the call changes.
+  void NoteChanges(const UpdateStep& step, Span<const KeyAt> entries);
 
   StripeDedup dedup_;
   // Of the keys without a row that the running call asks the filter about:
@@ -54,8 +58,10 @@ class StripeUpdate final : private InsertGate {
   std::vector<uint32_t> asked_places_;  // in dedup_.keys()
   std::vector<uint32_t> asked_counts_;
   std::vector<uint32_t> frequencies_;
+  std::vector<Key> changed_;
   RowRefs refs_;
   std::vector<float> sum_;
+  std::vector<float> wide_;  // a value as floats; empty where rows have floats
 };
 
 }  // namespace ev

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cstring>
 #include <limits>
 #include <utility>
 
@@ -8,7 +9,7 @@ namespace ev {
 void EmbeddingVariable::Impl::ReadRow(const float* row, const RowMeta* meta, size_t i, const RowBatch& out) const {
   const RowLayout& layout = store_.layout();
   const auto dim = static_cast<size_t>(layout.dim());
-  if (!out.values.empty()) std::copy_n(row, dim, out.values.data() + i * dim);
+  if (!out.values.empty()) layout.ReadValue(row, out.values.data() + i * dim);
   if (!out.slots.empty()) {
     float* to = out.slots.data() + i * static_cast<size_t>(layout.slot_floats());
     for (size_t s = 0; s < layout.slots().size(); ++s) {
@@ -56,9 +57,7 @@ Status EmbeddingVariable::Impl::ReadLocked(Span<const Key> keys, const RowBatch&
       });
 }
 
-Status EmbeddingVariable::Impl::WriteRows(Span<const Key> keys, Span<const SlotSpec> slot_specs,
-                                          const ConstRowBatch& rows) {
-  const size_t n = keys.size();
+Status EmbeddingVariable::Impl::CheckRows(size_t n, Span<const SlotSpec> slot_specs, const ConstRowBatch& rows) const {
   const auto dim = static_cast<size_t>(options_.dim);
   size_t columns = 0;
   for (const SlotSpec& slot : slot_specs) columns += static_cast<size_t>(slot.dim);
@@ -76,57 +75,143 @@ Status EmbeddingVariable::Impl::WriteRows(Span<const Key> keys, Span<const SlotS
       return InvalidArgument(name + ": frequencies: expected at least 0, found " + std::to_string(frequency));
     }
   }
-  if (options_.record_version) {
-    for (const int64_t version : rows.versions) {
-      if (version < -1 || version > kMaxVersion) {
-        return InvalidArgument(name + ": versions: expected -1 to " + std::to_string(kMaxVersion) + ", found " +
-                               std::to_string(version));
-      }
+  if (!options_.record_version) return OkStatus();
+  for (const int64_t version : rows.versions) {
+    if (version < -1 || version > kMaxVersion) {
+      return InvalidArgument(name + ": versions: expected -1 to " + std::to_string(kMaxVersion) + ", found " +
+                             std::to_string(version));
     }
   }
+  return OkStatus();
+}
+
+namespace {
+
+// Puts rows of a batch where they are in memory.
+class RowWriter {
+ public:
+  using Rows = EmbeddingVariable::ConstRowBatch;
+
+  // Requires: the layout has every one of `slots`.
+  RowWriter(const RowLayout& layout, Span<const SlotSpec> slots, const Rows& rows)
+      : layout_(layout),
+        values_(rows.values.data()),
+        columns_(rows.slots.data()),
+        all_slots_(slots.size() == layout.slots().size()) {
+    for (const SlotSpec& slot : slots) {
+      slots_.push_back({layout.slot_offset(layout.FindSlot(slot.name)), static_cast<size_t>(slot.dim)});
+      width_ += static_cast<size_t>(slot.dim);
+    }
+  }
+
+  void Write(size_t i, float* row) const {
+    layout_.WriteValue(values_ + i * static_cast<size_t>(layout_.dim()), row);
+    if (!all_slots_) layout_.InitSlots(row);
+    const float* from = columns_ + i * width_;
+    for (const Slot& slot : slots_) {
+      std::memcpy(row + slot.offset, from, slot.n * sizeof(float));
+      from += slot.n;
+    }
+  }
+
+ private:
+  struct Slot {
+    size_t offset;
+    size_t n;
+  };
+
+  const RowLayout& layout_;
+  const float* const values_;
+  const float* const columns_;
+  const bool all_slots_;
+  std::vector<Slot> slots_;
+  size_t width_ = 0;  // floats of the columns of a row
+};
+
+}  // namespace
+
+void EmbeddingVariable::Impl::WriteMeta(const ConstRowBatch& rows, size_t i, RowMeta* meta) {
+  *meta = RowMeta{};
+  // Whoever has a row was admitted, however often that was.
+  if (admission_ != nullptr && options_.record_frequency) meta->frequency = admission_->threshold();
+  if (options_.record_frequency && !rows.frequencies.empty()) {
+    meta->frequency =
+        static_cast<uint32_t>(std::min<int64_t>(rows.frequencies[i], std::numeric_limits<uint32_t>::max()));
+  }
+  if (options_.record_version && !rows.versions.empty()) {
+    meta->version_plus1 = static_cast<uint32_t>(rows.versions[i] + 1);
+    SawStep(rows.versions[i]);
+  }
+}
+
+Status EmbeddingVariable::Impl::WriteRows(Span<const Key> keys, Span<const SlotSpec> slot_specs,
+                                          const ConstRowBatch& rows) {
+  EV_RETURN_IF_ERROR(CheckRows(keys.size(), slot_specs, rows));
   std::shared_lock<FairSharedMutex> lock;
   EV_RETURN_IF_ERROR(LockWithSlots(slot_specs, &lock));
-  const RowLayout& layout = store_.layout();
-
+  const RowWriter writer(store_.layout(), slot_specs, rows);
   RowRefs refs;
   const uint32_t tick = store_.NextTick();
   const auto write_stripe = [&](Span<const KeyAt> entries, size_t first, Span<const Key> stripe_keys,
                                 const ColdRows& cold) -> Status {
     size_t inserted = 0;
-    EV_RETURN_IF_ERROR(store_.FindOrInsert(stripe_keys, cold, tick, &refs, &inserted));
+    const Status found = store_.FindOrInsert(stripe_keys, cold, tick, &refs, &inserted);
+    changed_keys_.Add(StripeOf(HashKey(stripe_keys[0])), stripe_keys);
+    EV_RETURN_IF_ERROR(found);
     inserts_.fetch_add(static_cast<int64_t>(inserted), std::memory_order_relaxed);
     if (admission_ != nullptr) admission_->Forget(StripeOf(HashKey(stripe_keys[0])), stripe_keys);
     for (size_t e = 0; e < entries.size(); ++e) {
       const size_t i = first + entries[e].position;
-      float* row = refs.rows[e];
-      layout.InitRow(rows.values.data() + i * dim, row);
-      const float* from = rows.slots.data() + i * columns;
-      for (const SlotSpec& slot : slot_specs) {
-        std::copy_n(from, slot.dim, row + layout.slot_offset(layout.FindSlot(slot.name)));
-        from += slot.dim;
-      }
-      if (refs.meta.empty()) continue;
-      *refs.meta[e] = RowMeta{};
-      // Whoever has a row was admitted, however often that was.
-      if (admission_ != nullptr && options_.record_frequency) refs.meta[e]->frequency = admission_->threshold();
-      if (options_.record_frequency && !rows.frequencies.empty()) {
-        refs.meta[e]->frequency =
-            static_cast<uint32_t>(std::min<int64_t>(rows.frequencies[i], std::numeric_limits<uint32_t>::max()));
-      }
-      if (options_.record_version && !rows.versions.empty()) {
-        refs.meta[e]->version_plus1 = static_cast<uint32_t>(rows.versions[i] + 1);
-        SawStep(rows.versions[i]);
-      }
+      writer.Write(i, refs.rows[e]);
+      if (!refs.meta.empty()) WriteMeta(rows, i, refs.meta[e]);
     }
     return OkStatus();
   };
-  for (size_t first = 0; first < n; first += kKeysPerStep) {
-    const size_t step = std::min(kKeysPerStep, n - first);
+  for (size_t first = 0; first < keys.size(); first += kKeysPerStep) {
+    const size_t step = std::min(kKeysPerStep, keys.size() - first);
     EV_RETURN_IF_ERROR(MakeRoom(step, step));
     EV_RETURN_IF_ERROR(ForEachStripe(keys.subspan(first, step), [&](Span<const KeyAt> entries, size_t within,
                                                                     Span<const Key> stripe_keys, const ColdRows& cold) {
       return write_stripe(entries, first + within, stripe_keys, cold);
     }));
+    WakeEviction();
+  }
+  return OkStatus();
+}
+
+Status EmbeddingVariable::Impl::Reserve(int64_t rows, Executor& executor) {
+  const std::unique_lock<FairSharedMutex> alone(layout_mu_);
+  return store_.Reserve(rows, executor);
+}
+
+Status EmbeddingVariable::Impl::AddRows(Span<const Key> keys, Span<const SlotSpec> slot_specs,
+                                        const ConstRowBatch& rows, int64_t* added) {
+  *added = 0;
+  EV_RETURN_IF_ERROR(CheckRows(keys.size(), slot_specs, rows));
+  std::shared_lock<FairSharedMutex> lock;
+  EV_RETURN_IF_ERROR(LockWithSlots(slot_specs, &lock));
+  const RowWriter writer(store_.layout(), slot_specs, rows);
+  const DramTier& hot = store_.hot().rows();
+  const uint32_t tick = store_.NextTick();
+  std::vector<Position> positions;
+  for (size_t first = 0; first < keys.size(); first += kKeysPerStep) {
+    const size_t step = std::min(kKeysPerStep, keys.size() - first);
+    EV_RETURN_IF_ERROR(MakeRoom(step, step));
+    positions.resize(step);
+    EV_RETURN_IF_ERROR(store_.NewRows(positions));
+    for (size_t i = 0; i < step; ++i) {
+      writer.Write(first + i, hot.row(positions[i]));
+      if (hot.pool().with_meta()) WriteMeta(rows, first + i, hot.meta(positions[i]));
+    }
+    size_t shown = 0;
+    Status status;
+    {
+      const EpochGuard guard(store_.epochs());
+      status = store_.ShowRows(keys.subspan(first, step), positions, tick, &shown);
+    }
+    *added += static_cast<int64_t>(shown);
+    inserts_.fetch_add(static_cast<int64_t>(shown), std::memory_order_relaxed);
+    EV_RETURN_IF_ERROR(status);
     WakeEviction();
   }
   return OkStatus();
@@ -181,7 +266,11 @@ Status EmbeddingVariable::Impl::InsertMissing(Span<const Key> keys, Span<const f
         Span<const Key>(missing.data() + first, step),
         [&](Span<const KeyAt> entries, size_t within, Span<const Key> stripe_keys, const ColdRows& cold) -> Status {
           size_t inserted = 0;
-          EV_RETURN_IF_ERROR(store_.FindOrInsert(stripe_keys, cold, tick, &refs, &inserted, &absent));
+          const Status found = store_.FindOrInsert(stripe_keys, cold, tick, &refs, &inserted, &absent);
+          for (const size_t place : absent.places()) {
+            changed_keys_.Add(StripeOf(HashKey(stripe_keys[place])), stripe_keys.subspan(place, 1));
+          }
+          EV_RETURN_IF_ERROR(found);
           inserts_.fetch_add(static_cast<int64_t>(inserted), std::memory_order_relaxed);
           for (auto at = absent.places().rbegin(); at != absent.places().rend(); ++at) {  // the first one stays
             const size_t i = places[first + within + entries[*at].position];
@@ -192,6 +281,17 @@ Status EmbeddingVariable::Impl::InsertMissing(Span<const Key> keys, Span<const f
     WakeEviction();
   }
   return OkStatus();
+}
+
+void EmbeddingVariable::Impl::NoteRemovals(int stripe, Span<const Key> keys) {
+  if (!changed_keys_.on(stripe)) return;
+  std::vector<int32_t> tiers(keys.size());
+  store_.FindTiers(keys, tiers.data());
+  for (size_t i = 0; i < keys.size(); ++i) {
+    const bool counted =
+        admission_ != nullptr && admission_->exact() && admission_->Get(stripe, keys[i]).frequency != 0;
+    if (tiers[i] >= 0 || counted) changed_keys_.Add(stripe, keys.subspan(i, 1));
+  }
 }
 
 int64_t EmbeddingVariable::Impl::Remove(Span<const Key> keys) {
@@ -207,6 +307,7 @@ int64_t EmbeddingVariable::Impl::Remove(Span<const Key> keys) {
     stripe_keys.clear();
     for (const KeyAt& entry : partition->stripe(s)) stripe_keys.push_back(entry.key);
     std::lock_guard<std::mutex> lock(store_.stripes().of(s));
+    NoteRemovals(s, stripe_keys);
     removed += static_cast<int64_t>(store_.Remove(stripe_keys));
     if (admission_ != nullptr) admission_->Forget(s, stripe_keys);
   }

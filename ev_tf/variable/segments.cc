@@ -1,0 +1,192 @@
+// Rows that stay in files of the last tier: which of them a save has, and how they become rows of a table again.
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "ev_tf/variable/checkpoint.h"
+#include "ev_tf/variable/impl.h"
+#include "ev_tf/variable/saved_segments.h"
+
+namespace ev {
+
+Status SavedSegments::Open(SegmentedTier* tier, Env* env, const std::string& table_path, SegmentLinks::PathOf path_of) {
+  table_path_ = table_path;
+  std::vector<SegmentedTier::Sealed> sealed;
+  EV_RETURN_IF_ERROR(tier->HoldSealed(&sealed, &hold_));
+  EV_RETURN_IF_ERROR(SegmentLinks::Create(env, table_path, std::move(path_of), &links_));
+  for (SegmentedTier::Sealed& one : sealed) {
+    EV_RETURN_IF_ERROR(links_->Add(one.file));
+    most_slots_ = one.file.most_slots;
+    const size_t number = one.first / most_slots_;
+    if (by_number_.size() <= number) by_number_.resize(number + 1);
+    by_number_[number] = static_cast<uint32_t>(segments_.size()) + 1;
+    Segment& segment = segments_.emplace_back();
+    segment.live.resize(checkpoint::SlotWords(one.file.slots));
+    segment.file = std::move(one.file);
+  }
+  return OkStatus();
+}
+
+bool SavedSegments::Take(Key key, Position position) {
+  const size_t number = position / most_slots_;
+  if (number >= by_number_.size() || by_number_[number] == 0) return false;
+  Segment& segment = segments_[by_number_[number] - 1];
+  segment.Take(key, position % most_slots_);
+  return true;
+}
+
+void SavedSegments::Segment::Take(Key key, uint32_t slot) {
+  const auto bucket = static_cast<uint32_t>(FloorMod(key, checkpoint::kBuckets));
+  live[slot / 64] |= uint64_t{1} << (slot % 64);
+  entry.buckets[bucket / 64] |= uint64_t{1} << (bucket % 64);
+  ++rows;
+}
+
+Status SavedSegments::OpenNew(size_t row_bytes, uint64_t segment_bytes, Env* env, const std::string& table_path,
+                              SegmentLinks::PathOf path_of) {
+  env_ = env;
+  table_path_ = table_path;
+  EV_RETURN_IF_ERROR(ssd_log::MakeGeometry(row_bytes, segment_bytes, &geometry_));
+  return SegmentLinks::Create(env, table_path, std::move(path_of), &links_);
+}
+
+Status SavedSegments::StartNew() {
+  Segment& segment = segments_.emplace_back();
+  segment.live.resize(checkpoint::SlotWords(geometry_.slots));
+  const auto number = static_cast<uint32_t>(segments_.size()) - 1;
+  return ssd_log::SegmentWriter::Create(env_, links_->AddNew(), geometry_, number, &writer_);
+}
+
+Status SavedSegments::FinishNew() {
+  Segment& segment = segments_.back();
+  EV_RETURN_IF_ERROR(writer_->Finish(&segment.file));
+  segment.live.resize(checkpoint::SlotWords(segment.file.slots));
+  writer_.reset();
+  return OkStatus();
+}
+
+Status SavedSegments::Put(Span<const Key> keys, Span<const std::byte> rows) {
+  for (size_t i = 0; i < keys.size(); ++i) {
+    if (writer_ == nullptr) EV_RETURN_IF_ERROR(StartNew());
+    segments_.back().Take(keys[i], writer_->rows());
+    EV_RETURN_IF_ERROR(writer_->Append(keys[i], rows.data() + i * geometry_.row_bytes));
+    if (writer_->full()) EV_RETURN_IF_ERROR(FinishNew());
+  }
+  return OkStatus();
+}
+
+Status SavedSegments::Write(TableWriter* writer, SaveReport* report) {
+  if (writer_ != nullptr) EV_RETURN_IF_ERROR(FinishNew());
+  if (segments_.empty()) return OkStatus();
+  for (size_t i = 0; i < segments_.size(); ++i) {
+    Segment& segment = segments_[i];
+    if (segment.rows == 0) {
+      EV_RETURN_IF_ERROR(links_->Drop(i));
+      continue;
+    }
+    (hold_ == nullptr ? report->rows_written : report->rows_linked) += segment.rows;
+    const checkpoint::NameBeside name = checkpoint::NameSegment(table_path_, links_->path(i));
+    checkpoint::SegmentEntry& entry = segment.entry;
+    entry.ordinal = segment.file.ordinal;
+    entry.number = segment.file.number;
+    entry.row_bytes = segment.file.row_bytes;
+    entry.slots = segment.file.slots;
+    entry.most_slots = segment.file.most_slots;
+    entry.records_crc = segment.file.records_crc;
+    entry.name_strip = name.strip;
+    entry.name_bytes = static_cast<uint16_t>(name.name.size());
+    const Span<const uint64_t> buckets(entry.buckets.data(), entry.buckets.size());
+    int first = 0;
+    int last = checkpoint::kBuckets - 1;
+    while (!HasSlot(buckets, static_cast<uint32_t>(first))) ++first;
+    while (!HasSlot(buckets, static_cast<uint32_t>(last))) --last;
+    EV_RETURN_IF_ERROR(writer->AddSegment(first, last, segment.rows, entry, segment.live, name.name));
+  }
+  report->segments_linked = links_->count(LinkKind::kHardLink);
+  report->segments_reflinked = links_->count(LinkKind::kReflink);
+  report->segments_copied = links_->count(LinkKind::kCopy);
+  return links_->Sync();
+}
+
+void SavedSegments::Keep() {
+  if (links_ != nullptr) links_->Keep();
+}
+
+void EmbeddingVariable::Impl::TakeCopies(std::vector<Key>* run, SavedSegments* segments) const {
+  SerialExecutor serial;
+  Scratch<Partition> partition;
+  std::vector<Key> stripe_keys;
+  std::vector<Position> positions;
+  size_t kept = 0;
+  for (size_t first = 0; first < run->size(); first += kKeysPerStep) {
+    partition->Build(Span<const Key>(*run).subspan(first, std::min(kKeysPerStep, run->size() - first)), serial);
+    const EpochGuard guard(store_.epochs());
+    for (int s = 0; s < kStripes; ++s) {
+      if (partition->stripe(s).empty()) continue;
+      stripe_keys.clear();
+      for (const KeyAt& entry : partition->stripe(s)) stripe_keys.push_back(entry.key);
+      positions.resize(stripe_keys.size());
+      {
+        std::lock_guard<std::mutex> lock(store_.stripes().of(s));
+        store_.FindInLast(stripe_keys, positions);
+      }
+      for (size_t i = 0; i < stripe_keys.size(); ++i) {
+        const bool taken = positions[i] != kNoPosition && segments->Take(stripe_keys[i], positions[i]);
+        if (!taken) (*run)[kept++] = stripe_keys[i];
+      }
+    }
+  }
+  run->resize(kept);
+}
+
+bool EmbeddingVariable::Impl::CanAdopt(const SegmentFile& file, Span<const SlotSpec> slots, bool has_frequency,
+                                       bool has_version) const {
+  std::shared_lock<FairSharedMutex> layout(layout_mu_);
+  const std::vector<SlotSpec>& own = store_.layout().slots();
+  const bool same_slots =
+      std::equal(own.begin(), own.end(), slots.begin(), slots.end(),
+                 [](const SlotSpec& a, const SlotSpec& b) { return a.name == b.name && a.dim == b.dim; });
+  return same_slots && has_frequency == options_.record_frequency && has_version == options_.record_version &&
+         file.row_bytes == store_.record_bytes() && store_.segments() != nullptr &&
+         store_.segments()->CanAdopt(file.row_bytes, file.most_slots);
+}
+
+Status EmbeddingVariable::Impl::AdoptSegment(const SegmentFile& file, Span<const uint64_t> live,
+                                             const std::function<Status(Key)>& check, int64_t* adopted) {
+  std::shared_lock<FairSharedMutex> layout(layout_mu_);
+  std::vector<Key> keys;
+  std::vector<Position> positions;
+  int64_t latest = -1;
+  *adopted = 0;
+  const auto adopt_some = [&] {
+    const EpochGuard guard(store_.epochs());
+    size_t made = 0;
+    const Status status = store_.AdoptRows(keys, positions, &made);
+    *adopted += static_cast<int64_t>(made);
+    keys.clear();
+    positions.clear();
+    return status;
+  };
+  Position first = 0;
+  LinkKind kind{};
+  EV_RETURN_IF_ERROR(store_.segments()->Adopt(
+      file, live,
+      [&](uint32_t slot, Key key, const std::byte* row) -> Status {
+        EV_RETURN_IF_ERROR(check(key));
+        keys.push_back(key);
+        positions.push_back(first + slot);
+        if (options_.record_version) {
+          RowMeta meta;
+          std::memcpy(&meta, row + store_.layout().row_bytes(), sizeof(meta));
+          latest = std::max(latest, int64_t{meta.version_plus1} - 1);
+        }
+        return keys.size() == kKeysPerStep ? adopt_some() : OkStatus();
+      },
+      &first, &kind));
+  EV_RETURN_IF_ERROR(adopt_some());
+  SawStep(latest);
+  inserts_.fetch_add(*adopted, std::memory_order_relaxed);
+  return OkStatus();
+}
+
+}  // namespace ev
