@@ -12,11 +12,13 @@ if(EV_WERROR)
 endif()
 
 if(EV_SANITIZE)
-  add_compile_options(-fsanitize=${EV_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer -g -O1)
+  add_compile_options(-fsanitize=${EV_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer -g1 -O1)
   add_link_options(-fsanitize=${EV_SANITIZE})
 endif()
 
+# What one clone has compiled serves the others: paths count from the root of the tree.
 find_program(EV_CCACHE ccache)
 if(EV_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
-  set(CMAKE_CXX_COMPILER_LAUNCHER "${EV_CCACHE}")
+  set(CMAKE_CXX_COMPILER_LAUNCHER
+    "${CMAKE_COMMAND}" -E env "CCACHE_BASEDIR=${PROJECT_SOURCE_DIR}" CCACHE_NOHASHDIR=1 "${EV_CCACHE}")
 endif()

@@ -10,6 +10,9 @@
 
 namespace ev::bridge {
 
+// *strategy = that of a number.  InvalidArgument: it has none.
+absl::Status ToCacheStrategy(int64_t number, CacheStrategy* strategy);
+
 class StorageAttrs {
  public:
   // Reads the attributes; an attribute that is missing fails `ctx`.

@@ -62,4 +62,22 @@ absl::Status GetVariable(OpKernelContext* ctx, int index, int64_t dim, Variable*
                                                  " in the variable"));
 }
 
+Variable FindVariable(OpKernelContext* ctx, const ResourceHandle& handle, int64_t dim) {
+  tensorflow::core::RefCountPtr<VariableResource> resource;
+  if (!tensorflow::LookupResource(ctx, handle, &resource).ok()) return nullptr;
+  Variable variable = resource->variable();
+  return variable->dim() == dim ? variable : nullptr;
+}
+
+absl::Status PutVariable(OpKernelContext* ctx, const ResourceHandle& handle, Variable variable) {
+  tensorflow::core::RefCountPtr<VariableResource> resource;
+  TF_RETURN_IF_ERROR(
+      tensorflow::LookupOrCreateResource<VariableResource>(ctx, handle, &resource, [&](VariableResource** made) {
+        *made = new VariableResource(variable);
+        return absl::OkStatus();
+      }));
+  resource->Replace(std::move(variable));
+  return absl::OkStatus();
+}
+
 }  // namespace ev::bridge

@@ -47,4 +47,10 @@ absl::Status GetVariable(tensorflow::OpKernelContext* ctx, int index, Variable* 
 // The variable behind input `index` whose rows are `dim` floats.  InvalidArgument if it has another dim.
 absl::Status GetVariable(tensorflow::OpKernelContext* ctx, int index, int64_t dim, Variable* variable);
 
+// The variable behind `handle`, if there is one whose rows are `dim` floats; else null.
+Variable FindVariable(tensorflow::OpKernelContext* ctx, const tensorflow::ResourceHandle& handle, int64_t dim);
+
+// Puts `variable` behind `handle`, in the place of the one that is there, if there is one.
+absl::Status PutVariable(tensorflow::OpKernelContext* ctx, const tensorflow::ResourceHandle& handle, Variable variable);
+
 }  // namespace ev::bridge

@@ -1,4 +1,5 @@
-// What the EvApply* ops share: handle, hyperparameters, grad, keys and global_step in; one step on the rows of a batch.
+// What the EvApply* and EvGroupApply* ops share: handles, hyperparameters, gradients, keys and global_step in; one step on the
+// rows of a batch, or of a batch for each of many tables.
 #pragma once
 
 #include <vector>
@@ -14,14 +15,14 @@ struct Documented {
 };
 
 struct ApplyOpDef {
-  const char* op;                      // "EvApplyAdagrad"
-  const char* step_of;                 // "Adagrad"
+  const char* optimizer;               // "Adagrad" of EvApplyAdagrad and EvGroupApplyAdagrad
+  const char* step_of;                 // what it is called
   std::vector<Documented> hyper;       // scalar inputs, between handle and grad
   std::vector<const char*> slots;      // in the order of the rule's header; those in [brackets] may be left out
   std::vector<Documented> attrs = {};  // beyond those that all have
 };
 
-// Registers the op.
+// Registers both ops.
 tensorflow::InitOnStartupMarker RegisterApply(const ApplyOpDef& def);
 
 // Texts that several ops need.

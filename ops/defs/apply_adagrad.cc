@@ -3,10 +3,7 @@
 
 namespace ev::defs {
 
-[[maybe_unused]] const auto kApplyAdagrad =
-    RegisterApply({"EvApplyAdagrad",
-                   "Adagrad",
-                   {{"lr: float", kLearningRateDoc}, {"epsilon: float", kNonNegativeDoc}},
-                   {"accumulator"}});
+[[maybe_unused]] const auto kApplyAdagrad = RegisterApply(
+    {"Adagrad", "Adagrad", {{"lr: float", kLearningRateDoc}, {"epsilon: float", kNonNegativeDoc}}, {"accumulator"}});
 
 }  // namespace ev::defs

@@ -4,7 +4,7 @@
 namespace ev::defs {
 
 [[maybe_unused]] const auto kApplyAdagradDecay =
-    RegisterApply({"EvApplyAdagradDecay",
+    RegisterApply({"AdagradDecay",
                    "Adagrad whose accumulator decays once a period",
                    {{"lr: float", kLearningRateDoc},
                     {"decay_rate: float", kBelowOneDoc},

@@ -3,7 +3,7 @@
 
 namespace ev::defs {
 
-[[maybe_unused]] const auto kApplyAdam = RegisterApply({"EvApplyAdam",
+[[maybe_unused]] const auto kApplyAdam = RegisterApply({"Adam",
                                                         "lazy Adam",
                                                         {{"lr: float", kLearningRateDoc},
                                                          {"beta1: float", kBelowOneDoc},

@@ -4,7 +4,7 @@
 namespace ev::defs {
 
 [[maybe_unused]] const auto kApplyAdamW =
-    RegisterApply({"EvApplyAdamW",
+    RegisterApply({"AdamW",
                    "lazy Adam with decoupled weight decay",
                    {{"lr: float", kLearningRateDoc},
                     {"beta1: float", kBelowOneDoc},

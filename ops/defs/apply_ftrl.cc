@@ -4,7 +4,7 @@
 namespace ev::defs {
 
 [[maybe_unused]] const auto kApplyFtrl = RegisterApply(
-    {"EvApplyFtrl",
+    {"Ftrl",
      "FTRL-proximal",
      {{"lr: float", "scalar, finite, > 0."},
       {"l1: float", kNonNegativeDoc},

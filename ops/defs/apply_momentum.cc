@@ -4,7 +4,7 @@
 namespace ev::defs {
 
 [[maybe_unused]] const auto kApplyMomentum =
-    RegisterApply({"EvApplyMomentum",
+    RegisterApply({"Momentum",
                    "momentum",
                    {{"lr: float", kLearningRateDoc}, {"momentum: float", kNonNegativeDoc}},
                    {"momentum"},

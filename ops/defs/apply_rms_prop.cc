@@ -4,7 +4,7 @@
 namespace ev::defs {
 
 [[maybe_unused]] const auto kApplyRmsProp =
-    RegisterApply({"EvApplyRmsProp",
+    RegisterApply({"RmsProp",
                    "RMSProp",
                    {{"lr: float", kLearningRateDoc},
                     {"decay: float", "scalar, in [0, 1]."},

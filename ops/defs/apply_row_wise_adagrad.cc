@@ -4,7 +4,7 @@
 namespace ev::defs {
 
 [[maybe_unused]] const auto kApplyRowWiseAdagrad =
-    RegisterApply({"EvApplyRowWiseAdagrad",
+    RegisterApply({"RowWiseAdagrad",
                    "row-wise Adagrad",
                    {{"lr: float", kLearningRateDoc}, {"epsilon: float", kNonNegativeDoc}},
                    {"accumulator (one float a row)"}});

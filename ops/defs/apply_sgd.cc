@@ -4,6 +4,6 @@
 namespace ev::defs {
 
 [[maybe_unused]] const auto kApplySgd =
-    RegisterApply({"EvApplySgd", "gradient descent", {{"lr: float", kLearningRateDoc}}, {}});
+    RegisterApply({"Sgd", "gradient descent", {{"lr: float", kLearningRateDoc}}, {}});
 
 }  // namespace ev::defs

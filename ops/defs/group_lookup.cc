@@ -56,13 +56,9 @@ absl::Status CombinedShape(InferenceContext* c, const CombineInputs& in, int tab
 }
 
 absl::Status GroupGatherShape(InferenceContext* c) {
-  int tables = 0;
   std::vector<int64_t> dims;
-  TF_RETURN_IF_ERROR(c->GetAttr("N", &tables));
-  TF_RETURN_IF_ERROR(c->GetAttr("dims", &dims));
-  if (static_cast<int>(dims.size()) != tables) {
-    return absl::InvalidArgumentError("dims: expected one for each table");
-  }
+  TF_RETURN_IF_ERROR(DimsOfTables(c, &dims));
+  const auto tables = static_cast<int>(dims.size());
   for (int t = 0; t < tables; ++t) {
     ShapeHandle rows;
     TF_RETURN_IF_ERROR(c->WithRank(c->input(t), 0, &rows));
@@ -74,14 +70,10 @@ absl::Status GroupGatherShape(InferenceContext* c) {
 
 absl::Status GroupLookupShape(InferenceContext* c) {
   std::vector<int64_t> dims;
-  TF_RETURN_IF_ERROR(c->GetAttr("dims", &dims));
+  TF_RETURN_IF_ERROR(DimsOfTables(c, &dims));
+  const auto tables = static_cast<int>(dims.size());
   CombineInputs in;
-  int tables = 0;
-  TF_RETURN_IF_ERROR(c->GetAttr("N", &tables));
   TF_RETURN_IF_ERROR(ReadCombine(c, 2 * tables, &in));
-  if (static_cast<int>(dims.size()) != tables) {
-    return absl::InvalidArgumentError("dims: expected one for each table");
-  }
   for (int t = 0; t < tables; ++t) {
     ShapeHandle unused, out;
     TF_RETURN_IF_ERROR(c->WithRank(c->input(t), 0, &unused));

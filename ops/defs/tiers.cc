@@ -51,7 +51,8 @@ REGISTER_OP("EvPrefetch")
     .SetIsStateful()
     .SetShapeFn(HandleOnly)
     .Doc(R"doc(
-Brings the rows of keys up to DRAM, as a lookup of them would, and returns when they are there. Inserts nothing.
+Brings the rows of keys up to DRAM, as a lookup of them would, and returns when they are there. Inserts nothing. Reads on the
+thread that it is called on, and takes none of the threads that other ops compute with.
 
 keys: any shape; duplicates are welcome.
 )doc");

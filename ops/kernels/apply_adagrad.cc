@@ -17,7 +17,7 @@ class ApplyAdagradOp final : public ApplyOp {
   }
 };
 
-EV_REGISTER_KEYED_KERNEL("EvApplyAdagrad", ApplyAdagradOp);
+EV_REGISTER_APPLY_KERNEL("Adagrad", ApplyAdagradOp);
 
 }  // namespace
 }  // namespace ev::kernels

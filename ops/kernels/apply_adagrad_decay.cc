@@ -20,7 +20,7 @@ class ApplyAdagradDecayOp final : public ApplyOp {
   }
 };
 
-EV_REGISTER_KEYED_KERNEL("EvApplyAdagradDecay", ApplyAdagradDecayOp);
+EV_REGISTER_APPLY_KERNEL("AdagradDecay", ApplyAdagradDecayOp);
 
 }  // namespace
 }  // namespace ev::kernels

@@ -21,7 +21,7 @@ class ApplyAdamOp final : public ApplyOp {
   }
 };
 
-EV_REGISTER_KEYED_KERNEL("EvApplyAdam", ApplyAdamOp);
+EV_REGISTER_APPLY_KERNEL("Adam", ApplyAdamOp);
 
 }  // namespace
 }  // namespace ev::kernels

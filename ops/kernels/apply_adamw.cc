@@ -22,7 +22,7 @@ class ApplyAdamWOp final : public ApplyOp {
   }
 };
 
-EV_REGISTER_KEYED_KERNEL("EvApplyAdamW", ApplyAdamWOp);
+EV_REGISTER_APPLY_KERNEL("AdamW", ApplyAdamWOp);
 
 }  // namespace
 }  // namespace ev::kernels

@@ -23,7 +23,7 @@ class ApplyFtrlOp final : public ApplyOp {
   const bool group_l1_;
 };
 
-EV_REGISTER_KEYED_KERNEL("EvApplyFtrl", ApplyFtrlOp);
+EV_REGISTER_APPLY_KERNEL("Ftrl", ApplyFtrlOp);
 
 }  // namespace
 }  // namespace ev::kernels

@@ -20,7 +20,7 @@ class ApplyMomentumOp final : public ApplyOp {
   const bool use_nesterov_;
 };
 
-EV_REGISTER_KEYED_KERNEL("EvApplyMomentum", ApplyMomentumOp);
+EV_REGISTER_APPLY_KERNEL("Momentum", ApplyMomentumOp);
 
 }  // namespace
 }  // namespace ev::kernels

@@ -25,7 +25,7 @@ class ApplyRmsPropOp final : public ApplyOp {
   const bool with_momentum_;
 };
 
-EV_REGISTER_KEYED_KERNEL("EvApplyRmsProp", ApplyRmsPropOp);
+EV_REGISTER_APPLY_KERNEL("RmsProp", ApplyRmsPropOp);
 
 }  // namespace
 }  // namespace ev::kernels

@@ -17,7 +17,7 @@ class ApplyRowWiseAdagradOp final : public ApplyOp {
   }
 };
 
-EV_REGISTER_KEYED_KERNEL("EvApplyRowWiseAdagrad", ApplyRowWiseAdagradOp);
+EV_REGISTER_APPLY_KERNEL("RowWiseAdagrad", ApplyRowWiseAdagradOp);
 
 }  // namespace
 }  // namespace ev::kernels

@@ -16,7 +16,7 @@ class ApplySgdOp final : public ApplyOp {
   }
 };
 
-EV_REGISTER_KEYED_KERNEL("EvApplySgd", ApplySgdOp);
+EV_REGISTER_APPLY_KERNEL("Sgd", ApplySgdOp);
 
 }  // namespace
 }  // namespace ev::kernels

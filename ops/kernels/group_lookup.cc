@@ -6,8 +6,8 @@
 
 #include "ops/bridge/batch.h"
 #include "ops/bridge/executor.h"
-#include "ops/bridge/variable_resource.h"
 #include "ops/kernels/register.h"
+#include "ops/kernels/tables.h"
 
 namespace ev::kernels {
 namespace {
@@ -113,37 +113,6 @@ class CombineAttrs {
   bool trim_ = false;
 };
 
-// The variables and keys of one call.
-class Tables {
- public:
-  absl::Status Read(OpKernelContext* ctx, const std::vector<int64_t>& dims) {
-    const auto n = static_cast<int>(dims.size());
-    keys_.reserve(dims.size());
-    for (int t = 0; t < n; ++t) {
-      variables_.emplace_back();
-      TF_RETURN_IF_ERROR(bridge::GetVariable(ctx, t, dims[t], &variables_.back()));
-      keys_.emplace_back(ctx->input(n + t));
-    }
-    return absl::OkStatus();
-  }
-  const EmbeddingVariable* variable(int t) const { return variables_[t].get(); }
-  Span<const Key> keys(int t) const { return keys_[t].get(); }
-
- private:
-  std::vector<bridge::Variable> variables_;
-  std::vector<bridge::KeySpan> keys_;
-};
-
-std::vector<int64_t> ReadDims(OpKernelConstruction* ctx) {
-  std::vector<int64_t> dims;
-  int tables = 0;
-  const absl::Status status = ctx->GetAttr("dims", &dims);
-  if (!status.ok() || !ctx->GetAttr("N", &tables).ok() || dims.size() != static_cast<size_t>(tables)) {
-    ctx->CtxFailure(absl::InvalidArgumentError("dims: expected one for each table"));
-  }
-  return dims;
-}
-
 class GroupGatherOp final : public tensorflow::OpKernel {
  public:
   explicit GroupGatherOp(OpKernelConstruction* ctx) : OpKernel(ctx), dims_(ReadDims(ctx)) {}
@@ -155,7 +124,7 @@ class GroupGatherOp final : public tensorflow::OpKernel {
  private:
   absl::Status Gather(OpKernelContext* ctx) const {
     Tables tables;
-    TF_RETURN_IF_ERROR(tables.Read(ctx, dims_));
+    TF_RETURN_IF_ERROR(tables.Read(ctx, dims_, static_cast<int>(dims_.size())));
     const auto n = static_cast<int>(dims_.size());
     std::vector<TableLookup> lookups;
     for (int t = 0; t < n; ++t) {
@@ -186,7 +155,7 @@ class GroupLookupOp final : public tensorflow::OpKernel {
     const int n = combine_.tables();
     const int first_list = 2 * n;
     Tables tables;
-    TF_RETURN_IF_ERROR(tables.Read(ctx, dims_));
+    TF_RETURN_IF_ERROR(tables.Read(ctx, dims_, static_cast<int>(dims_.size())));
     std::vector<SparseIds> sparse(dims_.size());
     std::vector<TableLookup> lookups;
     for (int t = 0; t < n; ++t) {

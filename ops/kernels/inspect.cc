@@ -34,6 +34,10 @@ absl::Status Size(OpKernelContext* ctx) {
 absl::Status Remove(OpKernelContext* ctx) {
   bridge::Variable variable;
   TF_RETURN_IF_ERROR(bridge::GetVariable(ctx, kHandleInput, &variable));
+  if (variable->frozen()) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        variable->options().name, ": expected lookups only, as it is frozen for serving, found ids to remove"));
+  }
   const bridge::KeySpan keys(ctx->input(kKeysInput));
   return SetScalar(ctx, variable->Remove(keys.get()));
 }

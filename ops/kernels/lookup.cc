@@ -1,3 +1,6 @@
+#include <algorithm>
+#include <vector>
+
 #include "ops/bridge/batch.h"
 #include "ops/bridge/executor.h"
 #include "ops/bridge/variable_resource.h"
@@ -70,11 +73,30 @@ class GatherWithOp final : public tensorflow::OpKernel {
     TF_RETURN_IF_ERROR(AllocateRows(ctx, keys, dim_, &rows));
     bridge::PoolExecutor executor(ctx);
     const bridge::KeySpan key_span(keys);
-    if (with_initial_rows_) {
-      const Span<const float> initial = bridge::AsSpan<float>(ctx->input(kInitialRows));
+    const Span<const float> initial = bridge::AsSpan<float>(ctx->input(kInitialRows));
+    if (with_initial_rows_ && !variable->frozen()) {
       TF_RETURN_IF_ERROR(bridge::ToTf(variable->InsertMissing(key_span.get(), initial)));
     }
-    return bridge::ToTf(variable->Lookup(key_span.get(), bridge::AsSpan<float>(rows), executor));
+    TF_RETURN_IF_ERROR(bridge::ToTf(variable->Lookup(key_span.get(), bridge::AsSpan<float>(rows), executor)));
+    return with_initial_rows_ && variable->frozen() ? ReadInitialRows(*variable, key_span.get(), initial, rows)
+                                                    : absl::OkStatus();
+  }
+
+  // Keys without a row read their initial ones, and get no row.
+  absl::Status ReadInitialRows(const EmbeddingVariable& variable, Span<const Key> keys, Span<const float> initial,
+                               Tensor* rows) const {
+    const auto dim = static_cast<size_t>(dim_);
+    if (initial.size() != keys.size() * dim) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("initial_rows: expected ", keys.size() * dim, " elements, found ", initial.size()));
+    }
+    std::vector<int32_t> tiers(keys.size());
+    TF_RETURN_IF_ERROR(bridge::ToTf(variable.LookupTier(keys, {tiers.data(), tiers.size()})));
+    const Span<float> out = bridge::AsSpan<float>(rows);
+    for (size_t i = 0; i < keys.size(); ++i) {
+      if (tiers[i] < 0) std::copy_n(initial.data() + i * dim, dim, out.data() + i * dim);
+    }
+    return absl::OkStatus();
   }
 
   int64_t dim_ = 0;

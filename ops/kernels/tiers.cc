@@ -1,5 +1,4 @@
 #include "ops/bridge/batch.h"
-#include "ops/bridge/executor.h"
 #include "ops/bridge/variable_resource.h"
 #include "ops/kernels/function_op.h"
 #include "ops/kernels/register.h"
@@ -67,8 +66,7 @@ absl::Status Prefetch(OpKernelContext* ctx) {
   bridge::Variable variable;
   TF_RETURN_IF_ERROR(bridge::GetVariable(ctx, kTieredHandle, &variable));
   const bridge::KeySpan key_span(ctx->input(kTieredKeys));
-  bridge::PoolExecutor executor(ctx);
-  return bridge::ToTf(variable->Prefetch(key_span.get(), executor));
+  return bridge::ToTf(variable->Prefetch(key_span.get()));
 }
 
 EV_REGISTER_KEYED_KERNEL("EvLookupTier", FunctionOp<LookupTier>);

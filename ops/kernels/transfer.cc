@@ -5,10 +5,10 @@
 #include <utility>
 #include <vector>
 
+#include "ev_tf/variable/other_dim.h"
 #include "ops/bridge/batch.h"
 #include "ops/bridge/environment.h"
 #include "ops/bridge/feature_attrs.h"
-#include "ops/bridge/restored_rows.h"
 #include "ops/bridge/storage_attrs.h"
 #include "ops/bridge/variable_resource.h"
 
@@ -233,41 +233,50 @@ class ImportOp final : public tensorflow::OpKernel {
     bool any_dim = false, reset_versions = false;
     TF_RETURN_IF_ERROR(bridge::ReadSwitch("TF_EV_RESTORE_CUSTOM_DIM", false, &any_dim));
     TF_RETURN_IF_ERROR(bridge::ReadSwitch("TF_EV_RESET_VERSION", false, &reset_versions));
-    bridge::RestoredRows rows;
-    absl::Status checked = CheckInputs(ctx, any_dim, &rows);
-    if (checked.ok() && rows.values.dim_size(1) != options.dim) checked = ChangeDim(ctx, handle, &rows);
+    Content content;
+    absl::Status checked = CheckInputs(ctx, any_dim, &content);
+    if (checked.ok() && content.dim != options.dim) checked = ChangeDim(ctx, handle, &content);
     if (!checked.ok()) {
       return absl::InvalidArgumentError(
           absl::StrCat("EmbeddingVariable '", options.name, "' cannot take this content: ", checked.message()));
     }
     TF_RETURN_IF_ERROR(storage_.Make(&options.storage));
     std::unique_ptr<EmbeddingVariable> created;
-    TF_RETURN_IF_ERROR(
-        bridge::ToTf(EmbeddingVariable::Create(options, bridge::AsSpan<float>(rows.default_rows), &created)));
-    TF_RETURN_IF_ERROR(WriteRows(ctx, rows, reset_versions, created.get()));
+    TF_RETURN_IF_ERROR(bridge::ToTf(EmbeddingVariable::Create(options, content.default_rows, &created)));
+    TF_RETURN_IF_ERROR(WriteRows(ctx, content, reset_versions, created.get()));
     TF_RETURN_IF_ERROR(WriteFiltered(ctx, reset_versions, created.get()));
 
-    const bridge::Variable variable = std::move(created);
-    tensorflow::core::RefCountPtr<bridge::VariableResource> resource;
-    TF_RETURN_IF_ERROR(tensorflow::LookupOrCreateResource<bridge::VariableResource>(
-        ctx, handle, &resource, [&](bridge::VariableResource** made) {
-          *made = new bridge::VariableResource(variable);
-          return absl::OkStatus();
-        }));
-    resource->Replace(variable);
+    return bridge::PutVariable(ctx, handle, std::move(created));
+  }
+
+  // Of the inputs, what another dim changes; borrowed, or kept in the vectors.
+  struct Content {
+    int64_t dim = 0;
+    Span<const float> values;
+    Span<const float> slots;
+    Span<const float> default_rows;
+    std::vector<SlotSpec> slot_specs;
+    std::vector<float> changed_values, changed_slots, changed_default_rows;
+  };
+
+  absl::Status ChangeDim(OpKernelContext* ctx, const ResourceHandle& handle, Content* content) const {
+    const bridge::Variable before = bridge::FindVariable(ctx, handle, options_.dim);
+    const Span<const float> own = before == nullptr ? Span<const float>() : before->default_rows();
+    OtherDim other_dim;
+    TF_RETURN_IF_ERROR(
+        bridge::ToTf(OtherDim::Create(content->dim, options_.dim, own, content->slot_specs, &other_dim)));
+    const Span<const Key> keys = bridge::AsSpan<int64_t>(ctx->input(kKeys));
+    content->changed_values = other_dim.Values(keys, content->values);
+    content->values = content->changed_values;
+    content->changed_default_rows = other_dim.DefaultRows(content->default_rows);
+    content->default_rows = content->changed_default_rows;
+    if (!content->slots.empty()) content->changed_slots = other_dim.Slots(keys.size(), content->slots);
+    content->slots = content->changed_slots;
+    content->slot_specs = other_dim.slots();
     return absl::OkStatus();
   }
 
-  // Brings rows of another dim to this one's, with what the variable that is there reads for the columns that lack.
-  absl::Status ChangeDim(OpKernelContext* ctx, const ResourceHandle& handle, bridge::RestoredRows* rows) const {
-    tensorflow::core::RefCountPtr<bridge::VariableResource> resource;
-    bridge::Variable variable;
-    if (tensorflow::LookupResource(ctx, handle, &resource).ok()) variable = resource->variable();
-    const bool known = variable != nullptr && variable->dim() == options_.dim;
-    return bridge::ChangeDim(options_.dim, known ? variable->default_rows() : Span<const float>(), rows);
-  }
-
-  absl::Status CheckInputs(OpKernelContext* ctx, bool any_dim, bridge::RestoredRows* restored) const {
+  absl::Status CheckInputs(OpKernelContext* ctx, bool any_dim, Content* content) const {
     TF_RETURN_IF_ERROR(bridge::CheckVector(ctx->input(kKeys), "keys", -1));
     const int64_t n = ctx->input(kKeys).dim_size(0);
     const Tensor& default_rows = ctx->input(kDefaultRows);
@@ -279,12 +288,15 @@ class ImportOp final : public tensorflow::OpKernel {
         return absl::InvalidArgumentError(absl::StrCat("embedding dim: expected ", dim, ", found ", rows->dim_size(1)));
       }
     }
-    *restored = {ctx->input(kKeys), ctx->input(kValues), ctx->input(kSlots), default_rows, {}};
-    TF_RETURN_IF_ERROR(ReadSlotLayout(ctx, dim, &restored->slot_specs));
+    content->dim = dim;
+    content->values = bridge::AsSpan<float>(ctx->input(kValues));
+    content->slots = bridge::AsSpan<float>(ctx->input(kSlots));
+    content->default_rows = bridge::AsSpan<float>(default_rows);
+    TF_RETURN_IF_ERROR(ReadSlotLayout(ctx, dim, &content->slot_specs));
     const Tensor& slot_rows = ctx->input(kSlots);
     TF_RETURN_IF_ERROR(bridge::CheckMatrix(slot_rows, "slots", -1, -1));
     if (slot_rows.NumElements() != 0 || (n != 0 && slot_rows.dim_size(0) != 0)) {
-      TF_RETURN_IF_ERROR(bridge::CheckMatrix(slot_rows, "slots", n, SlotFloats(restored->slot_specs)));
+      TF_RETURN_IF_ERROR(bridge::CheckMatrix(slot_rows, "slots", n, SlotFloats(content->slot_specs)));
     }
     for (const auto& [input, what] : {std::pair(kFrequencies, "frequencies"), std::pair(kVersions, "versions")}) {
       const Tensor& numbers = ctx->input(input);
@@ -339,17 +351,17 @@ class ImportOp final : public tensorflow::OpKernel {
     return bridge::ToTf(variable->WriteFilteredKeys(filtered));
   }
 
-  static absl::Status WriteRows(OpKernelContext* ctx, const bridge::RestoredRows& restored, bool reset_versions,
+  static absl::Status WriteRows(OpKernelContext* ctx, const Content& content, bool reset_versions,
                                 EmbeddingVariable* variable) {
     EmbeddingVariable::ConstRowBatch rows;
-    rows.values = bridge::AsSpan<float>(restored.values);
-    rows.slots = bridge::AsSpan<float>(restored.slots);
+    rows.values = content.values;
+    rows.slots = content.slots;
     rows.frequencies = bridge::AsSpan<int64_t>(ctx->input(kFrequencies));
     rows.versions = bridge::AsSpan<int64_t>(ctx->input(kVersions));
     const Span<const Key> keys = bridge::AsSpan<int64_t>(ctx->input(kKeys));
     const std::vector<int64_t> zeros(reset_versions ? keys.size() : 0, 0);
     if (reset_versions) rows.versions = zeros;
-    TF_RETURN_IF_ERROR(bridge::ToTf(variable->WriteRows(keys, restored.slot_specs, rows)));
+    TF_RETURN_IF_ERROR(bridge::ToTf(variable->WriteRows(keys, content.slot_specs, rows)));
     if (variable->size() == static_cast<int64_t>(keys.size())) return absl::OkStatus();
     return absl::InvalidArgumentError(absl::StrCat("EmbeddingVariable '", variable->options().name,
                                                    "': keys: expected distinct keys, found ", keys.size(), " of which ",
