@@ -13,9 +13,11 @@
 #include <vector>
 
 #include "ev_tf/base/executor.h"
+#include "ev_tf/variable/checkpoint.h"
 #include "ev_tf/variable/embedding_variable.h"
 #include "python/engine_module/arrays.h"
 #include "python/engine_module/rules.h"
+#include "python/engine_module/table_files.h"
 
 namespace py = pybind11;
 
@@ -24,11 +26,18 @@ namespace {
 
 constexpr int kMaxThreads = 1024;
 
+ValueType ValueTypeOf(const std::string& name) {
+  for (const ValueType type : {ValueType::kFloat32, ValueType::kFloat16, ValueType::kBFloat16}) {
+    if (name == ValueTypeName(type)) return type;
+  }
+  throw py::value_error("value_type: expected 'float32', 'float16' or 'bfloat16', received '" + name + "'");
+}
+
 // An EmbeddingVariable with the threads that its calls use.
 class Variable {
  public:
   Variable(int64_t dim, const py::object& default_rows, std::string name, bool record_frequency, bool record_version,
-           int threads) {
+           int threads, const std::string& value_type) {
     if (threads < 1 || threads > kMaxThreads) {
       throw py::value_error("threads: expected 1 to " + std::to_string(kMaxThreads) + ", received " +
                             std::to_string(threads));
@@ -43,6 +52,7 @@ class Variable {
     options.dim = dim;
     options.record_frequency = record_frequency;
     options.record_version = record_version;
+    options.value_type = ValueTypeOf(value_type);
     ThrowIfError(EmbeddingVariable::Create(options, In(rows), &variable_));
     executor_ = NewThreadPoolExecutor(threads);
   }
@@ -138,6 +148,16 @@ class Variable {
     Call([&] { return variable_->Clear(); });
   }
 
+  void Save(const std::string& path) const {
+    Call([&] { return SaveTable(*variable_, path, *executor_); });
+  }
+  void SaveBase(const std::string& path) {
+    Call([&] { return ev::SaveBase(variable_.get(), path, *executor_); });
+  }
+  void SaveDelta(const std::string& path) {
+    Call([&] { return ev::SaveDelta(variable_.get(), path, *executor_); });
+  }
+
   py::dict Metrics() const {
     const VariableMetrics m = variable_->metrics();
     py::dict out;
@@ -161,6 +181,7 @@ class Variable {
 
   int64_t size() const { return variable_->size(); }
   int64_t dim() const { return variable_->dim(); }
+  std::string value_type() const { return ValueTypeName(variable_->options().value_type); }
   int threads() const { return executor_->parallelism(); }
   const std::string& name() const { return variable_->options().name; }
   std::vector<SlotSpec> slots() const { return variable_->slots(); }
@@ -231,9 +252,11 @@ Args:
   record_frequency: bool, default False. Count how often an update named each key.
   record_version: bool, default False. Keep the global step of each row's last update.
   threads: int, 1 to 1024, default 1. Threads that one call may use.
+  value_type: str, default "float32"; or "float16", "bfloat16": values take two bytes in memory, in files of tiers and on their
+    way there. They come and go as float32, and are rounded to the nearest after each update; slots are float32.
 
 Raises:
-  ValueError: dim, threads or the shape of default_rows is out of range.
+  ValueError: dim, threads, value_type or the shape of default_rows is out of range.
   TypeError: default_rows is not float32.
 
 Every method may be called from any thread, at once.
@@ -283,6 +306,42 @@ Example:
   array([[-0.05]], dtype=float32)
   >>> ev.slots
   [SlotSpec(name='adagrad/accumulator', dim=1, initial=3.0)]
+)";
+
+constexpr char kSaveDoc[] =
+    R"(Writes every row to a table file, which TableReader reads. Lookups and updates go on meanwhile.
+
+Args:
+  path: str, in a directory that exists. A crash leaves the file of that name as it was, or the new one whole.
+
+Raises:
+  KeyError: no such directory.  OSError, MemoryError: the file cannot be written; MemoryError if the disk is full.
+
+Example:
+  >>> import numpy as np, os, tempfile
+  >>> ev = EmbeddingVariable(1, np.zeros((1, 1), np.float32))
+  >>> ev.write_rows([3, 4], np.array([[1.5], [2.5]], np.float32))
+  >>> ev.save(os.path.join(tempfile.mkdtemp(), "rows"))
+)";
+
+constexpr char kSaveDeltaDoc[] =
+    R"(Writes what has changed since the last save_base() or save_delta(): rows, and keys that are gone.
+
+Args and Raises as of save(); RuntimeError if there was no save_base().
+
+Example:
+  >>> import numpy as np, os, tempfile
+  >>> folder = tempfile.mkdtemp()
+  >>> base, delta, merged = (os.path.join(folder, name) for name in ("base", "delta", "merged"))
+  >>> ev = EmbeddingVariable(1, np.zeros((1, 1), np.float32))
+  >>> ev.write_rows([3, 4], np.array([[1.5], [2.5]], np.float32))
+  >>> ev.save_base(base)
+  >>> ev.remove([3])
+  1
+  >>> ev.save_delta(delta)
+  >>> merge_tables([base, delta], merged)
+  >>> TableReader(merged).rows
+  1
 )";
 
 constexpr char kReadRowsDoc[] = R"(Reads all that is stored of each key, for export.
@@ -336,9 +395,9 @@ Example:
 
 void DefineVariable(py::module_& m) {
   py::class_<Variable>(m, "EmbeddingVariable", kVariableDoc)
-      .def(py::init<int64_t, const py::object&, std::string, bool, bool, int>(), py::arg("dim"),
+      .def(py::init<int64_t, const py::object&, std::string, bool, bool, int, const std::string&>(), py::arg("dim"),
            py::arg("default_rows"), py::arg("name") = "", py::arg("record_frequency") = false,
-           py::arg("record_version") = false, py::arg("threads") = 1)
+           py::arg("record_version") = false, py::arg("threads") = 1, py::arg("value_type") = "float32")
       .def("lookup", &Variable::Lookup, py::arg("keys"), py::arg("out") = py::none(), kLookupDoc)
       .def("apply", &Variable::Apply, py::arg("rule"), py::arg("keys"), py::arg("grads"), py::arg("slots") = py::none(),
            py::arg("global_step") = -1, kApplyDoc)
@@ -347,6 +406,10 @@ void DefineVariable(py::module_& m) {
       .def("write_rows", &Variable::WriteRows, py::arg("keys"), py::arg("values"), py::arg("slots") = py::none(),
            py::arg("slot_specs") = py::none(), py::arg("frequencies") = py::none(), py::arg("versions") = py::none(),
            kWriteRowsDoc)
+      .def("save", &Variable::Save, py::arg("path"), kSaveDoc)
+      .def("save_base", &Variable::SaveBase, py::arg("path"),
+           "As save(), and from then on the variable remembers which keys change, for save_delta().")
+      .def("save_delta", &Variable::SaveDelta, py::arg("path"), kSaveDeltaDoc)
       .def("remove", &Variable::Remove, py::arg("keys"),
            "Drops the rows of `keys` (int64 or int32, any shape); missing keys are no error. Returns how many it "
            "dropped.")
@@ -356,7 +419,8 @@ void DefineVariable(py::module_& m) {
            "dict; tier0/... are those of DRAM alone.")
       .def("__len__", &Variable::size)
       .def_property_readonly("size", &Variable::size, "Number of rows.")
-      .def_property_readonly("dim", &Variable::dim, "Floats per embedding.")
+      .def_property_readonly("dim", &Variable::dim, "Elements per embedding.")
+      .def_property_readonly("value_type", &Variable::value_type, "What they are stored as: str.")
       .def_property_readonly("name", &Variable::name)
       .def_property_readonly("threads", &Variable::threads, "Threads that one call may use.")
       .def_property_readonly("slots", &Variable::slots, "The slots of every row: list of SlotSpec.");
@@ -369,4 +433,5 @@ PYBIND11_MODULE(engine, m) {
   m.doc() = ev::python::kModuleDoc;
   ev::python::DefineRules(m);
   ev::python::DefineVariable(m);
+  ev::python::DefineTableFiles(m);
 }

@@ -14,6 +14,7 @@ EV_TF_ENGINE_ONLY=1 to import `ev_tf.engine` without importing an installed Tens
 import importlib
 import importlib.util
 import os
+import sys
 
 # Where each public name lives. Looked up on first use, so that ev_tf.engine does not need TensorFlow.
 _HOMES = {
@@ -43,7 +44,7 @@ _HOMES = {
     "safe_embedding_lookup_sparse": "lookup",
 }
 _NEED_NO_TENSORFLOW = ("options",)
-_MODULES = ("data", "engine", "feature_column", "keras", "kv_variable_ops", "summary", "testing", "train")
+_MODULES = ("data", "engine", "feature_column", "keras", "kv_variable_ops", "serving", "summary", "testing", "train")
 
 __all__ = sorted([*_HOMES, *_MODULES])
 
@@ -79,7 +80,15 @@ def _built_for_tensorflow():
   return os.path.exists(os.path.join(os.path.dirname(os.path.abspath(__file__)), "_ev_ops.so"))
 
 
+def _is_command():
+  """Whether this process is `ev-tf ...`: its commands import TensorFlow themselves where they need it, as it takes seconds."""
+  if sys.argv[:1] == ["-m"]:  # as it is while `python -m ev_tf.cli` imports this package
+    return "ev_tf.cli" in getattr(sys, "orig_argv", ())
+  return os.path.basename(sys.argv[0] if sys.argv else "") == "ev-tf"
+
+
 # With TensorFlow here, importing ev_tf registers its ops, gradients and lookups: a parameter server or a program that loads a
-# SavedModel needs no more than `import ev_tf`.
-if os.environ.get("EV_TF_ENGINE_ONLY") != "1" and _built_for_tensorflow() and _has_tensorflow():
+# SavedModel needs no more than `import ev_tf`. What is patched for the sake of tables has to be before a device is chosen.
+if os.environ.get("EV_TF_ENGINE_ONLY") != "1" and not _is_command() and _built_for_tensorflow() and _has_tensorflow():
   importlib.import_module("ev_tf.lookup")
+  importlib.import_module("ev_tf.patches").apply()

@@ -9,7 +9,7 @@ import os
 import tensorflow as tf
 from tensorflow.python.framework import auto_control_deps_utils, ops
 
-_LIBRARY = os.path.join(os.path.dirname(os.path.abspath(__file__)), "_ev_ops.so")
+LIBRARY = os.path.join(os.path.dirname(os.path.abspath(__file__)), "_ev_ops.so")
 # Ops that read a variable: a tf.function may run them side by side, and need not order them after one another.
 _LOOKUPS = ("EvGather", "EvGroupGather", "EvGroupLookup")
 _INSPECTIONS = ("EvIsInitialized", "EvSize", "EvFrequency", "EvVersion", "EvExport", "EvMetrics", "EvTierMetrics",
@@ -45,11 +45,11 @@ def _load():
   built_for = getattr(_build_info, "TF_VERSION", None)
   if built_for:
     check_version(built_for, tf.__version__)
-  if not os.path.exists(_LIBRARY):
+  if not os.path.exists(LIBRARY):
     raise ImportError(
-        f"ev_tf has no op library ({_LIBRARY}): it was built where TensorFlow was not installed. Build ev_tf again now "
+        f"ev_tf has no op library ({LIBRARY}): it was built where TensorFlow was not installed. Build ev_tf again now "
         f"that TensorFlow {tf.__version__} is there; ev_tf.engine works without it.")
-  library = tf.load_op_library(_LIBRARY)
+  library = tf.load_op_library(LIBRARY)
   for name in (*_LOOKUPS, *_INSPECTIONS):
     auto_control_deps_utils.register_read_only_resource_op(name)
   for name in (*_INSPECTIONS, "EvFlushEvictions", "EvPrefetch", "EvShrink"):

@@ -26,7 +26,7 @@ def get_embedding_variable(name, embedding_dim, key_dtype=tf.int64, value_dtype=
     name: str.
     embedding_dim: int, 1 to 65536, floats of one row.
     key_dtype: tf.int64 or tf.int32, type of the ids. An int64 variable takes int32 ids too.
-    value_dtype: tf.float32, or None for it.
+    value_dtype: tf.float32, or None for it. The engine keeps values of tf.half and tf.bfloat16 too; lookups do not yet.
     initializer: callable as initializer(shape, dtype=...), e.g. tf.compat.v1.ones_initializer(). Called once for a matrix
       of [default_value_dim, embedding_dim] from which new rows are copied; see InitializerOption. None means the
       variable scope's initializer, and where there is none tf.compat.v1.truncated_normal_initializer().
@@ -40,7 +40,8 @@ def get_embedding_variable(name, embedding_dim, key_dtype=tf.int64, value_dtype=
     custom_getter: as for get_variable.
     constraint: None.
     steps_to_live: int or None; DeepRec's older spelling of evict_option=GlobalStepEvict(steps_to_live), which warns.
-    init_data_source: None; DeepRec's older spelling of CheckpointOption(init_data_source=...), which is not here.
+    init_data_source: str or None; DeepRec's older spelling of CheckpointOption(init_data_source=...): CSV or Parquet files
+      with the first rows.
     ev_option: EmbeddingVariableOption.
 
   Returns:
@@ -66,7 +67,7 @@ def get_embedding_variable(name, embedding_dim, key_dtype=tf.int64, value_dtype=
     (2, 16)
   """
   del validate_shape
-  _check_types(embedding_dim, key_dtype, value_dtype, ev_option)
+  _check_types(name, embedding_dim, key_dtype, value_dtype, collections, ev_option)
   _check_unsupported(regularizer, caching_device, constraint)
   ev_option = option_lib.with_older_spellings(ev_option, steps_to_live, init_data_source)
   option_lib.check_available(ev_option)
@@ -82,7 +83,8 @@ def get_embedding_variable(name, embedding_dim, key_dtype=tf.int64, value_dtype=
   partitioner = scope.partitioner if partitioner is None else partitioner
   parts = 1 if partitioner is None else _count_parts(partitioner, spec)
   if tf.executing_eagerly() and parts > 1:
-    members = [_get(f"{name}/part_{i}", spec, ev_option, 1, arguments) for i in range(parts)]
+    members = [_get(f"{name}/part_{i}", spec._replace(partition=i, partitions=parts), ev_option, 1, arguments)
+               for i in range(parts)]
     return partitioned.PartitionedEmbeddingVariable(name, members)
   found = _get(name, spec, ev_option, parts, arguments)
   if isinstance(found, variables.PartitionedVariable):
@@ -96,7 +98,10 @@ def _get(name, spec, option, parts, arguments):
 
   def create(next_creator, **kwargs):
     del next_creator
-    return variable_lib.EmbeddingVariable(kwargs.get("name") or name, spec, kwargs["initial_value"], option=option,
+    own_name, own_spec = kwargs.get("name") or name, spec
+    if parts > 1:
+      own_spec = spec._replace(partition=int(own_name.rpartition("_")[2]), partitions=parts)
+    return variable_lib.EmbeddingVariable(own_name, own_spec, kwargs["initial_value"], option=option,
                                           trainable=kwargs.get("trainable") is not False,
                                           collections=kwargs.get("collections"))
 
@@ -167,6 +172,8 @@ def _choose_initializer(initializer, init_option, scope):
 
 def _count_parts(partitioner, spec):
   """How many parts the partitioner makes of a table."""
+  if not callable(partitioner):
+    raise TypeError(f"partitioner: expected a callable such as tf.compat.v1.fixed_size_partitioner(2), got {partitioner!r}.")
   split = partitioner(shape=tensor_shape.TensorShape([spec.default_value_dim, spec.dim]), dtype=dtypes.float32)
   if len(split) != 2 or split[1] != 1 or split[0] < 1:
     raise ValueError(f"partitioner: expected parts along the first axis only, e.g. [2, 1], got {list(split)}.")
@@ -194,7 +201,9 @@ def _check_found(found, spec, name):
                      f"key_dtype={found.key_dtype.name}, got dim={spec.dim} and key_dtype={spec.key_dtype.name}.")
 
 
-def _check_types(embedding_dim, key_dtype, value_dtype, ev_option):
+def _check_types(name, embedding_dim, key_dtype, value_dtype, collections, ev_option):
+  if not isinstance(name, str) or not name:
+    raise TypeError(f"name: expected a str that is not empty, got {name!r}.")
   if not isinstance(embedding_dim, numbers.Integral) or isinstance(embedding_dim, bool):
     raise TypeError(f"embedding_dim: expected an int, got {embedding_dim!r}.")
   if not 1 <= embedding_dim <= MAX_DIM:
@@ -202,8 +211,14 @@ def _check_types(embedding_dim, key_dtype, value_dtype, ev_option):
   if dtypes.as_dtype(key_dtype) not in (dtypes.int64, dtypes.int32):
     raise ValueError(f"key_dtype: expected tf.int64 or tf.int32, got {key_dtype!r}. Hash strings to ids first, e.g. with "
                      "tf.strings.to_hash_bucket_fast.")
-  if value_dtype is not None and dtypes.as_dtype(value_dtype) != dtypes.float32:
-    raise ValueError(f"value_dtype: expected tf.float32 or None, got {value_dtype!r}; other types are not in this version.")
+  value_dtype = dtypes.float32 if value_dtype is None else dtypes.as_dtype(value_dtype)
+  if value_dtype in (dtypes.half, dtypes.bfloat16):
+    raise NotImplementedError(f"value_dtype=tf.{value_dtype.name}: lookups give float32 so far; use tf.float32, or "
+                              f"ev_tf.engine.EmbeddingVariable(value_type={value_dtype.name!r}) without TensorFlow.")
+  if value_dtype != dtypes.float32:
+    raise ValueError(f"value_dtype: expected tf.float32 or None, got {value_dtype!r}.")
+  if collections is not None and not isinstance(collections, (list, tuple, set)):
+    raise TypeError(f"collections: expected a list of their names, got {collections!r}.")
   if not isinstance(ev_option, option_lib.EmbeddingVariableOption):
     raise TypeError(f"ev_option: expected an EmbeddingVariableOption, got {ev_option!r}.")
 

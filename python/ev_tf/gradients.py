@@ -1,7 +1,7 @@
 """The gradients of lookups: the slices that were looked up, never a dense tensor."""
 
 from tensorflow.python.framework import constant_op, dtypes, indexed_slices, ops
-from tensorflow.python.ops import array_ops, math_ops
+from tensorflow.python.ops import array_ops, math_ops, while_v2
 
 from ev_tf import patches
 from ev_tf._native import raw_ops
@@ -11,8 +11,21 @@ from ev_tf._native import raw_ops
 NO_DENSE_ROWS = -1
 
 
+def _refuse_loops():
+  """Raises NotImplementedError where the gradient of a loop is made, which has no place for slices."""
+  graph = ops.get_default_graph()
+  while graph is not None:
+    if isinstance(graph, while_v2._WhileBodyGradFuncGraph):  # pylint: disable=protected-access
+      raise NotImplementedError(
+          "a lookup in an EmbeddingVariable inside a loop of the graph (tf.while_loop, tf.map_fn, `for` over a tensor) "
+          "has no gradient outside of it: TensorFlow sums those of a loop in a dense tensor, and a table has none. "
+          "Look the ids up before the loop and use the rows in it, or take the gradient inside the loop.")
+    graph = getattr(graph, "outer_graph", None)
+
+
 def _slices(values, keys, dim):
   """IndexedSlices on a handle: values [n, dim] float32, indices [n], keys not summed; the update sums them."""
+  _refuse_loops()
   dense_shape = constant_op.constant([NO_DENSE_ROWS, dim], dtypes.int32)
   return indexed_slices.IndexedSlices(values, keys, dense_shape)
 

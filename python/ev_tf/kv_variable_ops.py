@@ -16,7 +16,7 @@ __all__ = ["DynamicEmbeddingVariable", "EmbeddingVariable", "MultiHashVariable",
 def _table(var):
   table = lookup.table_of(var)
   if not isinstance(table, (EmbeddingVariable, PartitionedEmbeddingVariable)):
-    raise TypeError(f"expected an EmbeddingVariable, or one in parts, got {var!r}.")
+    raise TypeError(f"var: expected an EmbeddingVariable, or one in parts, got {var!r}.")
   return table
 
 

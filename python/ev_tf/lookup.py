@@ -100,8 +100,12 @@ def embedding_lookup_sparse(params, sp_ids, sp_weights, partition_strategy="mod"
   """
   combiner = combine_lib.check_combiner(combiner)
   with tf.name_scope(name or "embedding_lookup_sparse"):
-    batch = combine_lib.sparse_batch(sp_ids, sp_weights, combiner)
-    return _combined(table_of(params), batch, combiner, max_norm, partition_strategy, blocknums, trim=True)
+    batch, table = combine_lib.sparse_batch(sp_ids, sp_weights, combiner), table_of(params)
+    if isinstance(table, variable.EmbeddingVariable) and blocknums is not None:
+      raise _no_use_for_blocknums(table)
+    read = lambda _: read_rows(table, batch.values, partition_strategy, blocknums)
+    norm = combine_lib.check_max_norm(max_norm)
+    return combine_lib.lookup_combined([table], read, [batch], [combiner], [norm], trim=True)[0]
 
 
 def safe_embedding_lookup_sparse(embedding_weights, sparse_ids, sparse_weights=None, combiner="mean", default_id=None,
@@ -135,28 +139,61 @@ def safe_embedding_lookup_sparse(embedding_weights, sparse_ids, sparse_weights=N
     >>> tf.nn.safe_embedding_lookup_sparse(table, tags, combiner="sum").numpy().tolist()
     [[2.0, 2.0], [0.0, 0.0]]
   """
-  combiner = combine_lib.check_combiner(combiner)
   with tf.name_scope(name or "safe_embedding_lookup_sparse"):
-    if isinstance(sparse_ids, tf.RaggedTensor):
-      sparse_ids = sparse_ids.to_sparse()
-      if isinstance(sparse_weights, tf.RaggedTensor):
-        sparse_weights = sparse_weights.to_sparse()
-    batch = combine_lib.sparse_batch(sparse_ids, sparse_weights, combiner, "sparse_ids")
-    outer_shape, static_outer = batch.dense_shape[:-1], sparse_ids.shape[:-1]
-    if static_outer.rank != 1:
-      batch = _as_matrix(batch)
-    if batch.weights is not None and prune and combiner != "sum":
-      batch = _without(batch, batch.weights > 0)
-    if default_id is not None:
-      batch = _with_default(batch, default_id)
-    table = table_of(embedding_weights)
-    combined = _combined(table, batch, combiner, max_norm, partition_strategy)
-    if static_outer.rank == 1:
-      return combined
-    width = combined.shape[-1]
-    result = tf.reshape(combined, tf.concat([outer_shape, tf.shape(combined, tf.int64)[1:]], 0))
-    result.set_shape(static_outer.concatenate([width]))
-    return result
+    return safe_lookups([embedding_weights], [sparse_ids], [sparse_weights], [combiner], [max_norm], default_id,
+                        partition_strategy, prune)[0]
+
+
+def safe_lookups(params, sparse_ids, sparse_weights, combiners, max_norms, default_id=None, partition_strategy="div",
+                 prune=True):
+  """safe_embedding_lookup_sparse of many tables, of which plain ones are looked up by one op.
+
+  Args:
+    params, sparse_ids, sparse_weights, combiners, max_norms: lists, of what safe_embedding_lookup_sparse takes.
+    default_id, partition_strategy, prune: as there, for all.
+
+  Returns:
+    List of float32, one for each table.
+  """
+  combiners = [combine_lib.check_combiner(combiner) for combiner in combiners]
+  entries = [_entries(*given, default_id, prune) for given in zip(sparse_ids, sparse_weights, combiners)]
+  batches = [batch for batch, _, _ in entries]
+  tables = [table_of(param) for param in params]
+  read = lambda i: read_rows(tables[i], batches[i].values, partition_strategy)
+  norms = [combine_lib.check_max_norm(max_norm) for max_norm in max_norms]
+  combined = combine_lib.lookup_combined(tables, read, batches, combiners, norms)
+  return [_in_shape(*given) for given in zip(combined, *list(zip(*entries))[1:])]
+
+
+def _no_use_for_blocknums(table):
+  return ValueError("blocknums: of no use but to a DynamicDimensionEmbeddingVariable, got them for "
+                    f"{type(table).__name__}.")
+
+
+def _entries(ids, weights, combiner, default_id, prune):
+  """(SparseBatch of a matrix of entries, the shape of the entries, and what of it is known)."""
+  if isinstance(ids, tf.RaggedTensor):
+    ids = ids.to_sparse()
+    if isinstance(weights, tf.RaggedTensor):
+      weights = weights.to_sparse()
+  batch = combine_lib.sparse_batch(ids, weights, combiner, "sparse_ids")
+  outer_shape, static_outer = batch.dense_shape[:-1], ids.shape[:-1]
+  if static_outer.rank != 1:
+    batch = _as_matrix(batch)
+  if batch.weights is not None and prune and combiner != "sum":
+    batch = _without(batch, batch.weights > 0)
+  if default_id is not None:
+    batch = _with_default(batch, default_id)
+  return batch, outer_shape, static_outer
+
+
+def _in_shape(combined, outer_shape, static_outer):
+  """[*outer_shape, width] of [entries, width]."""
+  if static_outer.rank == 1:
+    return combined
+  result = tf.reshape(combined, tf.concat([outer_shape, tf.shape(combined, tf.int64)[1:]], 0))
+  result.set_shape(static_outer.concatenate([combined.shape[-1]]))
+  return result
 
 
 def table_of(params):
@@ -182,8 +219,7 @@ def read_rows(table, ids, partition_strategy="mod", blocknums=None, ev_init_valu
       raise ValueError(f"{table!r}: blocknums: expected how many blocks each id has, int32 of the shape of ids.")
     return table.sparse_read(ids, blocknums)
   if blocknums is not None:
-    raise ValueError("blocknums: of no use but to a DynamicDimensionEmbeddingVariable, got them for "
-                     f"{type(table).__name__}.")
+    raise _no_use_for_blocknums(table)
   given = {name: value for name, value in (("ev_init_value", ev_init_value), ("counts", counts)) if value is not None}
   if isinstance(table, partitioned.PartitionedEmbeddingVariable):
     return table.sparse_read(ids, **given)
@@ -195,14 +231,6 @@ def read_rows(table, ids, partition_strategy="mod", blocknums=None, ev_init_valu
   if isinstance(table, multihash.MultiHashVariable):
     return table.sparse_read(ids)
   return tf.compat.v1.nn.embedding_lookup(table, ids, partition_strategy=partition_strategy)
-
-
-def _combined(table, batch, combiner, max_norm, partition_strategy, blocknums=None, trim=False):
-  if blocknums is not None and not isinstance(table, dynamic_dimension.DynamicDimensionEmbeddingVariable):
-    raise ValueError("blocknums: of no use but to a DynamicDimensionEmbeddingVariable, got them for "
-                     f"{type(table).__name__}.")
-  read = lambda _: read_rows(table, batch.values, partition_strategy, blocknums)
-  return combine_lib.lookup_combined([table], read, [batch], [combiner], [combine_lib.check_max_norm(max_norm)], trim)[0]
 
 
 def _as_matrix(batch):

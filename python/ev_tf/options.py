@@ -9,12 +9,16 @@ Needs no TensorFlow.
 
 import dataclasses
 import enum
+import math
+import numbers
 import os
 from typing import Any, Optional, Sequence, Union
 import warnings
 
 GIB = 1 << 30
+DATA_SOURCES = (".csv", ".parquet")  # endings of the files that init_data_source reads
 _TIERS = 4  # storage_size has one entry a tier
+_MOST = (1 << 63) - 1  # of a count, which is an int64 in the end
 
 
 class StorageType(enum.IntEnum):
@@ -76,11 +80,17 @@ def _as_tuple(types):
   return types if isinstance(types, tuple) else (types,)
 
 
-def _check_count(owner, name, value, minimum=0, maximum=None):
-  _check_type(owner, name, value, int, "an int")
-  if value < minimum or (maximum is not None and value > maximum):
-    limits = f"at least {minimum}" if maximum is None else f"{minimum} to {maximum}"
+def _check_count(owner, name, value, minimum=0, maximum=_MOST):
+  _check_type(owner, name, value, numbers.Integral, "an int")
+  if not minimum <= value <= maximum:
+    limits = f"at least {minimum}" if value < minimum and maximum == _MOST else f"{minimum} to {maximum}"
     raise ValueError(f"{owner}.{name}: expected {limits}, got {value}.")
+
+
+def _check_number(owner, name, value):
+  _check_type(owner, name, value, numbers.Real, "a number")
+  if not math.isfinite(value):
+    raise ValueError(f"{owner}.{name}: expected a finite number, got {value}.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,11 +138,14 @@ class StorageOption:
       raise ValueError(f"StorageOption.storage_size: expected at most {_TIERS} tiers, got {len(self.storage_size)}.")
     for size in self.storage_size:
       _check_count("StorageOption", "storage_size", size, minimum=1)
-    padded = tuple(self.storage_size) + (GIB,) * (_TIERS - len(self.storage_size))
+    padded = tuple(map(int, self.storage_size)) + (GIB,) * (_TIERS - len(self.storage_size))
     object.__setattr__(self, "storage_size", padded)
     object.__setattr__(self, "cache_strategy", _enum_value("StorageOption.cache_strategy", CacheStrategy, self.cache_strategy))
     if self.storage_path is not None:
       _check_type("StorageOption", "storage_path", self.storage_path, (str, os.PathLike), "a path")
+      if "://" in os.fspath(self.storage_path) or "\0" in os.fspath(self.storage_path):
+        raise ValueError("StorageOption.storage_path: expected a directory of a mounted file system, got "
+                         f"{self.storage_path!r}.")
     if self.storage_type is None:
       if self.storage_path is not None:
         raise ValueError("StorageOption.storage_type: expected a StorageType beside storage_path="
@@ -187,8 +200,7 @@ class InitializerOption:
 
   def __post_init__(self):
     _check_count("InitializerOption", "default_value_dim", self.default_value_dim, minimum=1)
-    _check_type("InitializerOption", "default_value_no_permission", self.default_value_no_permission, (int, float),
-                "a number")
+    _check_number("InitializerOption", "default_value_no_permission", self.default_value_no_permission)
     if self.initializer is not None:
       check_initializer("InitializerOption.initializer", self.initializer)
 
@@ -251,7 +263,7 @@ class L2WeightEvict:
   l2_weight_threshold: float = -1.0
 
   def __post_init__(self):
-    _check_type("L2WeightEvict", "l2_weight_threshold", self.l2_weight_threshold, (int, float), "a number")
+    _check_number("L2WeightEvict", "l2_weight_threshold", self.l2_weight_threshold)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -317,7 +329,7 @@ class CBFFilter:
   def __post_init__(self):
     _check_count("CBFFilter", "filter_freq", self.filter_freq)
     _check_count("CBFFilter", "max_element_size", self.max_element_size)
-    _check_type("CBFFilter", "false_positive_probability", self.false_positive_probability, (int, float), "a number")
+    _check_number("CBFFilter", "false_positive_probability", self.false_positive_probability)
     if (self.max_element_size > 0) != (self.false_positive_probability > 0):
       raise ValueError("CBFFilter: expected max_element_size and false_positive_probability together, got "
                        f"{self.max_element_size} and {self.false_positive_probability}.")
@@ -343,19 +355,23 @@ class CBFFilter:
 class CheckpointOption:
   """Where a variable takes its first content from.
 
-  Initializing the variable reads the checkpoint: rows, slots, initial rows, and what a filter has counted. It must have been
-  written by ev_tf, with as many parts of the variable.
+  Initializing the variable reads the checkpoint: rows, slots, initial rows, and what a filter has counted. A
+  tf.compat.v1.train.Saver must have written it, with any number of parts of the variable.
 
   Args:
     ckpt_to_load_from: str or None, a checkpoint's prefix, as tf.compat.v1.train.Saver.save gives it.
     tensor_name_in_ckpt: str or None, the variable's name in it; None means the same name.
     always_load_from_specific_ckpt: bool, load from it also when a tf.compat.v1.train.Saver restores another.
-    init_data_source: None. DeepRec's name of a data source of its platform; a variable refuses it.
+    init_data_source: str or None, files to take the first rows from instead: a .csv or .parquet file, a directory of them,
+      or a pattern such as "/data/rows-*.csv". Their first column is the id; the row stands in the columns after it, or in the
+      second as a list, or as text with blanks, commas, semicolons or bars between the numbers. A first line of a .csv
+      that begins with no integer names the columns. Ids that are in no file start from their initial rows, as ever; those that
+      are count as admitted by a filter. In a graph the initializer reads the files, in the process that made the graph.
 
   Raises:
-    ValueError: one of the others without ckpt_to_load_from.
+    ValueError: tensor_name_in_ckpt or always_load_from_specific_ckpt without ckpt_to_load_from; init_data_source beside it.
 
-  Source: DeepRec's CheckpointOption.
+  Source: DeepRec's CheckpointOption, whose init_data_source is the name of a table on the platform that it runs on.
 
   Example:
     >>> CheckpointOption(ckpt_to_load_from="/data/model.ckpt-100").always_load_from_specific_ckpt
@@ -371,6 +387,13 @@ class CheckpointOption:
     if self.ckpt_to_load_from is None and (self.tensor_name_in_ckpt is not None or self.always_load_from_specific_ckpt):
       raise ValueError("CheckpointOption.ckpt_to_load_from: expected a checkpoint's prefix beside tensor_name_in_ckpt and "
                        "always_load_from_specific_ckpt, got None.")
+    for name in ("ckpt_to_load_from", "tensor_name_in_ckpt", "init_data_source"):
+      if getattr(self, name) is not None:
+        _check_type("CheckpointOption", name, getattr(self, name), (str, os.PathLike), "a str or None")
+    _check_type("CheckpointOption", "always_load_from_specific_ckpt", self.always_load_from_specific_ckpt, bool, "a bool")
+    if self.init_data_source is not None and self.ckpt_to_load_from is not None:
+      raise ValueError("CheckpointOption.init_data_source: expected one source of the first content, got "
+                       f"ckpt_to_load_from={self.ckpt_to_load_from!r} beside it.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -474,6 +497,8 @@ def with_older_spellings(option, steps_to_live, init_data_source):
       raise ValueError(f"steps_to_live={steps_to_live}: expected no other eviction, got {option.evict_option!r}.")
     option = dataclasses.replace(option, evict_option=evict)
   if init_data_source is not None:
+    warnings.warn("init_data_source is DeepRec's older spelling: use ev_option=EmbeddingVariableOption(ckpt="
+                  "CheckpointOption(init_data_source=...)).", DeprecationWarning, stacklevel=3)
     ckpt = option.ckpt or CheckpointOption()
     option = dataclasses.replace(option, ckpt=dataclasses.replace(ckpt, init_data_source=init_data_source))
   return option
@@ -499,7 +524,7 @@ def check_available(option):
     raise NotImplementedError(_why_unavailable(storage.effective_type))
   if storage.layout is not None:
     raise NotImplementedError(f"StorageOption(layout={storage.layout!r}) is not in ev_tf: leave it None.")
-  if option.ckpt is not None and option.ckpt.init_data_source is not None:
-    raise NotImplementedError(f"init_data_source={option.ckpt.init_data_source!r} names a data source of the platform that "
-                              "DeepRec runs on, which is not in ev_tf: leave it None, and load a checkpoint with "
-                              "CheckpointOption(ckpt_to_load_from=...).")
+  source = None if option.ckpt is None else option.ckpt.init_data_source
+  if source is not None and "://" in os.fspath(source):
+    raise NotImplementedError(f"init_data_source={source!r} names a table of another system, which ev_tf does not read: write "
+                              f"it to {' or '.join(DATA_SOURCES)} files, and give their path.")

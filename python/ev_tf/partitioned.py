@@ -2,13 +2,11 @@
 
 from tensorflow.python.framework import dtypes, ops
 from tensorflow.python.ops import array_ops, control_flow_ops, data_flow_ops, math_ops, resource_variable_ops, variables
-from tensorflow.python.training.saving import saveable_object
+from tensorflow.python.trackable import base as trackable
 
+from ev_tf import saver, table
 from ev_tf import variable as variable_lib
-
-# Ids are grouped by floormod(id, BUCKETS) before they are spread over the parts, as DeepRec does: a checkpoint's rows
-# can be spread over any number of parts again.
-BUCKETS = 1000
+from ev_tf.table import BUCKETS
 
 
 def route(ids, parts):
@@ -27,7 +25,7 @@ def route(ids, parts):
 
 
 class PartitionedEmbeddingVariable(variable_lib.CheckpointNode, variable_lib.NoDenseValue,
-                                   resource_variable_ops.ResourceVariable, saveable_object.SaveableObject):
+                                   resource_variable_ops.ResourceVariable, saver.SavedByName):
   """The front of a partitioned variable: what get_embedding_variable gives when a partitioner is set.
 
   Lookups take it like one variable. The parts, EmbeddingVariables in `list(variable)`, are what collections, Savers and
@@ -50,6 +48,7 @@ class PartitionedEmbeddingVariable(variable_lib.CheckpointNode, variable_lib.NoD
     """
     first = parts[0]
     self._parts = tuple(parts)
+    self._table = table.TableContent([(part._table_spec, part.handle) for part in parts])  # pylint: disable=protected-access
     self._shared_name_value = name
     resource_variable_ops.BaseResourceVariable.__init__(
         self, trainable=first.trainable, shape=first.shape, dtype=first.dtype, handle=first.handle, name=name,
@@ -85,21 +84,16 @@ class PartitionedEmbeddingVariable(variable_lib.CheckpointNode, variable_lib.NoD
     return self.shape
 
   def _checkpoint_children(self):
-    return {f"part_{i}": part for i, part in enumerate(self._parts)}
+    return {"table": self._table}  # as a variable without parts, so that each restores what the other saved
 
-  # A Saver finds the parts in the collections; one that is given the front saves them under the same names.
+  def _trackable_children(self, save_type=trackable.SaveType.CHECKPOINT, **kwargs):
+    if save_type == trackable.SaveType.SAVEDMODEL:
+      return {f"part_{i}": part for i, part in enumerate(self._parts)}
+    return super()._trackable_children(save_type, **kwargs)
 
-  optional_restore = False
-
-  @property
-  def specs(self):
-    return [spec for part in self._parts for spec in part.specs]
-
-  def restore(self, restored_tensors, restored_shapes):
-    del restored_shapes
-    size = len(restored_tensors) // len(self._parts)
-    return control_flow_ops.group(*(
-        part.restore(restored_tensors[i * size:(i + 1) * size], None) for i, part in enumerate(self._parts)))
+  def saveables(self, name):
+    # A Saver finds the parts in the collections; one that is given the front saves them under the same names.
+    return [saveable for i, part in enumerate(self._parts) for saveable in part.saveables(f"{name}/part_{i}")]
 
   @property
   def dim(self):
@@ -125,6 +119,20 @@ class PartitionedEmbeddingVariable(variable_lib.CheckpointNode, variable_lib.NoD
   def steps_to_live(self):
     """See EmbeddingVariable.steps_to_live."""
     return self._parts[0].steps_to_live
+
+  @property
+  def block_num(self):
+    """See EmbeddingVariable.block_num."""
+    return self._parts[0].block_num
+
+  @property
+  def invalid_key(self):
+    """See EmbeddingVariable.invalid_key."""
+    return self._parts[0].invalid_key
+
+  def need_counts(self):
+    """See EmbeddingVariable.need_counts."""
+    return self._parts[0].need_counts()
 
   def is_initialized(self, name=None):
     """Scalar bool tensor: whether the tables of all parts exist."""
@@ -187,6 +195,10 @@ class PartitionedEmbeddingVariable(variable_lib.CheckpointNode, variable_lib.NoD
     """Every row of every part; see EmbeddingVariable.export."""
     exports = [part.export() for part in self._parts]
     return variable_lib.ExportedRows(*(array_ops.concat(columns, 0) for columns in zip(*exports)))
+
+  def export_slot(self, slot_name):
+    """The slot's rows of every part; see EmbeddingVariable.export_slot."""
+    return tuple(array_ops.concat(columns, 0) for columns in zip(*(part.export_slot(slot_name) for part in self._parts)))
 
   def remove(self, ids, name=None):
     """Drops the rows of ids in whatever part; gives how many were dropped."""

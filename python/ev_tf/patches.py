@@ -22,7 +22,7 @@ class Patch:
   Args:
     module: str, the module that has it.
     owner: str, the class in the module, or "" for the module itself.
-    attribute: str, name of the function.
+    attribute: str, name of the function, or of a constant.
     wrapper: "module:function"; the function takes the original and gives its replacement.
     reason: str, what stock code does to a table without it.
     major: str, the first number of the version of the module's package that has the attribute; "" for any.
@@ -40,6 +40,8 @@ class Patch:
 
 
 _V1 = "tensorflow.python.training.optimizer"
+_SAVER = "tensorflow.python.training.saver"
+_FUNCTIONAL_SAVER = "tensorflow.python.checkpoint.functional_saver"
 _KERAS3 = "keras.src.backend.tensorflow.optimizer"
 
 
@@ -62,8 +64,10 @@ def _keras2(package):
 
 def _feature_columns():
   new, old = "tensorflow.python.feature_column.feature_column_v2", "tensorflow.python.feature_column.feature_column"
-  hooks = "ev_tf.feature_column.hooks"
+  hooks, groups = "ev_tf.feature_column.hooks", "ev_tf.feature_column.groups"
   return (
+      Patch(new, "EmbeddingColumn", "__new__", f"{groups}:wrap_new_column", "does not know the scope that it was made in"),
+      Patch(old, "", "_internal_input_layer", f"{groups}:wrap_input_layer", "looks columns of a group up one by one"),
       Patch(new, "EmbeddingColumn", "create_state", f"{hooks}:wrap_create_state", "makes a dense variable"),
       Patch(new, "EmbeddingColumn", "_old_get_dense_tensor_internal", f"{hooks}:wrap_get_dense_tensor",
             "makes a dense variable"),
@@ -80,6 +84,8 @@ def _feature_columns():
 
 
 PATCHES = (
+    Patch("tensorflow.python.training.device_setter", "", "STANDARD_PS_OPS", "ev_tf.placement:with_tables",
+          "leaves a table on the worker, so that each worker trains one of its own"),
     Patch(_V1, "", "_get_processor", "ev_tf.optimizers.v1:wrap_get_processor", "knows VarHandleOp only"),
     Patch(_V1, "Optimizer", "apply_gradients", "ev_tf.optimizers.v1:wrap_apply_gradients",
           "does not hand global_step on, which becomes the rows' version"),
@@ -97,6 +103,22 @@ PATCHES = (
           "does not tell _clip_gradients whose gradients they are", "3"),
     Patch(_KERAS3, "TFOptimizer", "_clip_gradients", "ev_tf.optimizers.keras3:wrap_clip_gradients",
           "makes the gradient dense", "3"),
+    Patch("tensorflow.python.training.saving.saveable_object_util", "", "saveable_objects_for_op",
+          "ev_tf.saver:wrap_saveable_objects_for_op", "does not tell a variable the name that the Saver was given for it"),
+    Patch(_SAVER, "BaseSaverBuilder", "save_op", "ev_tf.saver:wrap_save_op", "does not say where to"),
+    Patch(_SAVER, "BaseSaverBuilder", "_AddShardedSaveOpsForV2", "ev_tf.saver:wrap_sharded_save",
+          "names its temporary files only"),
+    Patch(_SAVER, "BaseSaverBuilder", "_AddRestoreOps", "ev_tf.saver:wrap_add_restore_ops", "does not say where from"),
+    Patch(_SAVER, "BulkSaverBuilder", "bulk_restore", "ev_tf.saver:wrap_bulk_restore",
+          "wants as many parts as were saved"),
+    Patch(_FUNCTIONAL_SAVER, "MultiDeviceSaver", "save", "ev_tf.saver:wrap_multi_device", "does not say where to"),
+    Patch(_FUNCTIONAL_SAVER, "MultiDeviceSaver", "restore", "ev_tf.saver:wrap_multi_device", "does not say where from"),
+    Patch("tensorflow.python.training.checkpoint_utils", "", "_init_from_checkpoint",
+          "ev_tf.warm_start:wrap_init_from_checkpoint", "looks for a dense tensor"),
+    Patch("tensorflow.python.training.warm_starting_util", "", "_infer_var_name", "ev_tf.warm_start:wrap_infer_var_name",
+          "takes a part for a variable, and an output's name for its name"),
+    Patch("tensorflow.python.saved_model.save", "", "save_and_return_nodes", "ev_tf.saver:wrap_saved_model",
+          "traces functions that restore, which cannot know a file's name"),
     *_keras2("keras"),
     *_keras2("tf_keras"),
 )
@@ -146,4 +168,6 @@ def _make(patch):
                       "not exist in the version that is installed. See ev_tf's README for the versions it supports.")
   wrapper_module, function = patch.wrapper.split(":")
   replacement = getattr(importlib.import_module(wrapper_module), function)(original)
-  setattr(owner, patch.attribute, functools.wraps(original)(replacement))
+  if callable(original):
+    functools.update_wrapper(replacement, original)
+  setattr(owner, patch.attribute, replacement)

@@ -2,19 +2,24 @@
 
 import collections
 import os
-import re
 
 from tensorflow.core.framework import types_pb2
 from tensorflow.python.framework import constant_op, cpp_shape_inference_pb2, dtypes, ops, tensor_shape
-from tensorflow.python.ops import gen_resource_variable_ops, io_ops, math_ops
+from tensorflow.python.ops import array_ops_stack, control_flow_ops, gen_resource_variable_ops, math_ops
 from tensorflow.python.trackable import base as trackable_base
 from tensorflow.python.trackable import resource as trackable_resource
 from tensorflow.python.training import training_util
 
+from ev_tf import deeprec_tensors, serving, table_file
 from ev_tf import options as option_lib
 from ev_tf._native import raw_ops
 
-# Tensors of a checkpoint, in the order of the ops' outputs. Name of a tensor: <variable>-<suffix>.
+# Ids are grouped by floormod(id, BUCKETS) before they are spread over the parts, as DeepRec does: a checkpoint's rows
+# can be spread over any number of parts again.
+BUCKETS = 1000
+
+# A table as tensors, in the order of the ops' outputs: what export() gives, and SavedModels and Keras's files hold. In a
+# SavedModel a tensor's name is <table>-<suffix>.
 CONTENT = collections.OrderedDict(
     keys=("keys", dtypes.int64),
     values=("values", dtypes.float32),
@@ -49,13 +54,13 @@ and 0.0 for exact counts. default_value_no_permission: float. steps_to_live: int
 
 TableSpec = collections.namedtuple(
     "TableSpec", ["name", "dim", "default_value_dim", "key_dtype", "record_frequency", "record_version", "storage",
-                  "features"],
-    defaults=[StorageAttrs(), FeatureAttrs()])
+                  "features", "partition", "partitions"],
+    defaults=[StorageAttrs(), FeatureAttrs(), 0, 1])
 TableSpec.__doc__ = """What a table is made from.
 
 name: str, the variable's name, for messages. dim: int, floats of a row. default_value_dim: int, rows of the default
 matrix. key_dtype: tf.int32 or tf.int64, of the ids that Python gives. record_frequency, record_version: bool. storage:
-StorageAttrs. features: FeatureAttrs."""
+StorageAttrs. features: FeatureAttrs. partition, partitions: int, which part of how many of a partitioned variable."""
 
 
 def storage_attrs(option):
@@ -142,52 +147,127 @@ def shrink(handle, global_step=None, skip_uninitialized=False, name=None):
   return raw_ops.ev_shrink(handle, math_ops.cast(step, dtypes.int64), skip_uninitialized=skip_uninitialized, name=name)
 
 
+def shrink_before_save(spec, handle):
+  """list of ops to run before a table is saved: one that drops the rows that its eviction option gives up, if there is one."""
+  if spec.features.steps_to_live <= 0 and spec.features.l2_weight_threshold <= 0:
+    return []
+  return [shrink(handle, skip_uninitialized=True)]
+
+
 def content_to_save(spec, handle, empty_if_uninitialized=False):
   """What export_content gives, once the rows that the table's eviction option gives up have left it."""
-  if spec.features.steps_to_live <= 0 and spec.features.l2_weight_threshold <= 0:
-    return export_content(spec, handle, empty_if_uninitialized)
-  with ops.control_dependencies([shrink(handle, skip_uninitialized=True)]):
+  with ops.control_dependencies(shrink_before_save(spec, handle)):
     return export_content(spec, handle, empty_if_uninitialized)
 
 
-def content_of_checkpoint(option, name):
-  """The tensors of CONTENT that a CheckpointOption names, read when they are run.
+def save(spec, handle, prefix, tensor_name, frozen="no"):
+  """String tensor: the manifest of a file beside a checkpoint, which holds the table once this is run; of a link of a chain, the
+  manifests of its files.
 
-  Args:
-    option: CheckpointOption with a ckpt_to_load_from.
-    name: str, of the variable; that of a part ends in "/part_<i>".
-  """
-  if option.tensor_name_in_ckpt is not None:
-    part = re.search(r"/part_\d+$", name)
-    name = option.tensor_name_in_ckpt + (part.group() if part else "")
-  return io_ops.restore_v2(os.fspath(option.ckpt_to_load_from), [f"{name}-{suffix}" for suffix, _ in CONTENT.values()],
-                           [""] * len(CONTENT), [dtype for _, dtype in CONTENT.values()])
-
-
-class TableContent(trackable_base.Trackable):
-  """The table of a graph's variable, as object-based checkpoints see it.
+  Rows that the table's eviction option gives up leave it first.
 
   Args:
     spec: TableSpec.
-    handle: the variable's handle.
+    handle: of the table.
+    prefix: scalar string tensor, the checkpoint's.
+    tensor_name: str, of the tensor in the checkpoint that will hold the manifest.
+    frozen: "no", or for serving "memory" or "files"; see serving.frozen. Not for a link of a chain.
   """
+  with ops.control_dependencies(shrink_before_save(spec, handle)):
+    where = {"tensor_name": tensor_name, "partition": spec.partition, "partitions": spec.partitions}
+    previous = table_file.previous_link()
+    if previous is not None and frozen != "no":
+      raise ValueError(f"EmbeddingVariable {spec.name!r}: expected a Saver of whole checkpoints while ev_tf.serving.frozen is "
+                       "open, got one that saves increments.")
+    if previous is not None:
+      return raw_ops.ev_save_link(handle, prefix, previous, **where)
+    return raw_ops.ev_save(handle, prefix, frozen=frozen, **where)
 
-  def __init__(self, spec, handle):
-    self._spec = spec
-    self._handle = handle
+
+def restore(spec, handle, prefix, manifests, default_rows=None, known_slots=None, warm_start=False):
+  """Op that puts what a checkpoint holds of a table, or the part of it that `spec` says, in the place of the table's content.
+
+  Args:
+    spec: TableSpec.
+    handle: of the table.
+    prefix: scalar string tensor, the checkpoint's.
+    manifests: string tensor, of the table or of all its parts.
+    default_rows: float32 [default_value_dim, dim] or None, where the table does not exist yet; see EvRestore.
+    known_slots: EmbeddingVariable.known_slots, or None for none.
+    warm_start: bool, slots start from their initial values and versions from 0.
+  """
+  slots = deeprec_tensors.slots_to_restore(known_slots or {})
+  return raw_ops.ev_restore(handle, prefix, manifests, [] if default_rows is None else [default_rows],
+                            slot_tensors=[slot.tensor for slot in slots], slot_names=[slot.name for slot in slots],
+                            slot_dims=[slot.dim for slot in slots],
+                            slot_initial_values=[slot.initial for slot in slots], partition=spec.partition,
+                            partitions=spec.partitions, dim=spec.dim, warm_start=warm_start, variable_name=spec.name,
+                            key_dtype=spec.key_dtype, record_frequency=spec.record_frequency,
+                            record_version=spec.record_version, **spec.storage._asdict(), **spec.features._asdict())
+
+
+def restore_by_name(spec, handle, prefix, name, **kwargs):
+  """restore() of what a Saver saved under `name`; that of part i of this variable may end in "/part_<i>"."""
+  if spec.partitions > 1:
+    name = name.removesuffix(f"/part_{spec.partition}")
+  return restore(spec, handle, prefix, table_file.find(prefix, name), **kwargs)
+
+
+def restore_from_option(spec, handle, option, default_rows, known_slots=None):
+  """restore() of what a CheckpointOption with a ckpt_to_load_from names."""
+  name = spec.name if option.tensor_name_in_ckpt is None else option.tensor_name_in_ckpt
+  return restore_by_name(spec, handle, os.fspath(option.ckpt_to_load_from), name, default_rows=default_rows,
+                         known_slots=known_slots)
+
+
+class _InCheckpoints:
+  """The part of an object that object-based checkpoints save and restore. A subclass gives _tables()."""
+
+  def _tables(self):
+    """list of (TableSpec, handle): a table, or all parts of one."""
+    raise NotImplementedError
+
+  def _copy_trackable_to_cpu(self, object_map):
+    """An asynchronous checkpoint needs no copy: a table is saved while training goes on."""
 
   def _serialize_to_tensors(self):
-    return _by_suffix(content_to_save(self._spec, self._handle))
+    tables = self._tables()
+
+    def write(prefix, tensor_name):
+      manifests = []
+      for spec, handle in tables:
+        with ops.device(handle.device):
+          manifests.append(save(spec, handle, prefix, tensor_name))
+      return array_ops_stack.stack(manifests)
+
+    spec, handle = tables[0]
+    device = handle.device or "/device:CPU:0"
+    return {table_file.ATTRIBUTE: table_file.TableSaveSpec(spec.name, write, table_file.ATTRIBUTE, device)}
 
   def _restore_from_tensors(self, restored_tensors):
-    return restore_content(self._spec, self._handle, [restored_tensors[f"-{suffix}"] for suffix, _ in CONTENT.values()])
+    restored = []
+    for spec, handle in self._tables():
+      with ops.device(handle.device):
+        prefix = table_file.current_prefix(spec.name)
+        restored.append(restore(spec, handle, prefix, restored_tensors[table_file.ATTRIBUTE]))
+    return control_flow_ops.group(*restored)
 
 
-def _by_suffix(content):
-  return {f"-{suffix}": tensor for (suffix, _), tensor in zip(CONTENT.values(), content)}
+class TableContent(_InCheckpoints, trackable_base.Trackable):
+  """A table of a graph, or all parts of a partitioned variable, as object-based checkpoints see them.
+
+  Args:
+    tables: list of (TableSpec, handle), at least one.
+  """
+
+  def __init__(self, tables):
+    self._members = tables
+
+  def _tables(self):
+    return self._members
 
 
-class EmbeddingTable(trackable_resource.CapturableResource):
+class EmbeddingTable(_InCheckpoints, trackable_resource.CapturableResource):
   """The table of an eager variable, as object-based checkpoints and SavedModels see it. Destroys it when collected.
 
   Args:
@@ -205,7 +285,31 @@ class EmbeddingTable(trackable_resource.CapturableResource):
   def _create_resource(self):
     return make_handle(self._spec, self._shared_name)
 
+  def _frozen_rows(self):
+    """The Asset with this table, while a SavedModel is written for serving; else None."""
+    export = serving.export()
+    if export is None or export.directory is None:
+      return None
+
+    def write(path, served_from):
+      handle = raw_ops.ev_handle_op(dim=self._spec.dim, shared_name=self._shared_name)
+      with ops.control_dependencies(shrink_before_save(self._spec, handle)):
+        raw_ops.ev_save_frozen(handle, path, served_from=served_from)
+
+    return export.asset(self._spec, self._shared_name, write)
+
+  def _trackable_children(self, save_type=trackable_base.SaveType.CHECKPOINT, **kwargs):
+    children = super()._trackable_children(save_type, **kwargs)
+    if save_type == trackable_base.SaveType.SAVEDMODEL and self._frozen_rows() is not None:
+      children["frozen_rows"] = self._frozen_rows()
+    return children
+
   def _initialize(self):
+    rows = self._frozen_rows()
+    if rows is not None:
+      return raw_ops.ev_initialize_frozen(
+          self.resource_handle, rows.asset_path, dim=self._spec.dim, variable_name=self._spec.name,
+          dram_bytes=serving.export().dram_bytes(self._spec), cache_strategy=self._spec.storage.cache_strategy)
     default_rows = self.default_rows
     if not isinstance(self.resource_handle, ops.EagerTensor):  # inside the initializer of a SavedModel
       default_rows = constant_op.constant(default_rows.numpy())
@@ -214,10 +318,22 @@ class EmbeddingTable(trackable_resource.CapturableResource):
   def _destroy_resource(self):
     gen_resource_variable_ops.destroy_resource_op(self.resource_handle, ignore_lookup_error=True)
 
+  def _tables(self):
+    return [(self._spec, self.resource_handle)]
+
   def _serialize_to_tensors(self):
-    # A SavedModel loader asks for the tensors before anything is initialized.
-    return _by_suffix(content_to_save(self._spec, self.resource_handle, empty_if_uninitialized=True))
+    if not table_file.in_saved_model():
+      return super()._serialize_to_tensors()
+    if self._frozen_rows() is not None:
+      return {}
+    # A loader asks for the tensors before anything is initialized.
+    content = content_to_save(self._spec, self.resource_handle, empty_if_uninitialized=True)
+    return {f"-{suffix}": tensor for (suffix, _), tensor in zip(CONTENT.values(), content)}
 
   def _restore_from_tensors(self, restored_tensors):
+    if table_file.ATTRIBUTE in restored_tensors:
+      return super()._restore_from_tensors(restored_tensors)
+    if not restored_tensors:  # of a SavedModel for serving, which has them in a file
+      return control_flow_ops.no_op()
     tensors = [restored_tensors[f"-{suffix}"] for suffix, _ in CONTENT.values()]
     return restore_content(self._spec, self.resource_handle, tensors)

@@ -10,6 +10,7 @@ from tensorflow.python.framework import dtypes, ops, tensor_shape
 from tensorflow.python.ops import (
   array_ops,
   array_ops_stack,
+  control_flow_assert,
   gen_resource_variable_ops,
   math_ops,
   resource_variable_ops,
@@ -18,9 +19,11 @@ from tensorflow.python.ops import (
 from tensorflow.python.trackable import base as trackable
 
 from ev_tf import (
+  data_source,
   gradients,  # noqa: F401  pylint: disable=unused-import  (registers the gradient of a lookup)
   saver,
   table,
+  table_file,
 )
 from ev_tf import options as option_lib
 from ev_tf._native import raw_ops
@@ -116,6 +119,9 @@ class CheckpointNode:
   def _gather_saveables_for_checkpoint(self):
     return {}
 
+  def _copy_trackable_to_cpu(self, object_map):
+    """An asynchronous checkpoint saves the children as they are."""
+
   def _trackable_children(self, save_type=trackable.SaveType.CHECKPOINT, **kwargs):
     del save_type, kwargs
     return self._checkpoint_children()
@@ -132,22 +138,25 @@ class CheckpointNode:
     proto.user_object.version.min_consumer = 1
 
 
+def _no_dense_value(name):
+  return (f"EmbeddingVariable {name!r} is a table without a dense value: read rows with "
+          "tf.nn.embedding_lookup(variable, ids), change them with an optimizer, and see all of them with export().")
+
+
 class NoDenseValue:
   """What a variable without a dense value answers to those who ask for one."""
 
   def _refuse_dense(self, *args, **kwargs):
-    raise NotImplementedError(
-        f"EmbeddingVariable {self.name!r} is a table without a dense value: read rows with "
-        "tf.nn.embedding_lookup(variable, ids), change them with an optimizer, and see all of them with export().")
+    raise NotImplementedError(_no_dense_value(self.name))
 
-  value = read_value = read_value_no_copy = _refuse_dense
+  value = read_value = read_value_no_copy = initialized_value = _refuse_dense
   _read_variable_op = _dense_var_to_tensor = _refuse_dense
-  assign = assign_add = assign_sub = _refuse_dense
+  assign = assign_add = assign_sub = count_up_to = _refuse_dense
   scatter_add = scatter_sub = scatter_update = scatter_max = scatter_min = scatter_mul = scatter_div = _refuse_dense
   scatter_nd_add = scatter_nd_sub = scatter_nd_update = batch_scatter_update = gather_nd = _refuse_dense
 
 
-class EmbeddingVariable(CheckpointNode, NoDenseValue, resource_variable_ops.ResourceVariable, saver.V1Saveable):
+class EmbeddingVariable(CheckpointNode, NoDenseValue, resource_variable_ops.ResourceVariable, saver.SavedByName):
   """A trainable table from any int64 id to a row of `dim` floats. Made by get_embedding_variable.
 
   A lookup never inserts: an id without a row reads its initial row, the same one each time. The first optimizer step
@@ -203,22 +212,27 @@ class EmbeddingVariable(CheckpointNode, NoDenseValue, resource_variable_ops.Reso
 
   @staticmethod
   def _make_content(spec, handle, default_rows, option):
-    """Op that brings the table into being: empty, or with what a checkpoint holds."""
-    if option.ckpt is None or option.ckpt.ckpt_to_load_from is None:
-      return table.initialize(spec, handle, default_rows)
-    return table.restore_content(spec, handle, table.content_of_checkpoint(option.ckpt, spec.name))
+    """Op that brings the table into being: empty, or with what a checkpoint or other files hold."""
+    source = option.ckpt or option_lib.CheckpointOption()
+    if source.ckpt_to_load_from is not None:
+      return table.restore_from_option(spec, handle, source, default_rows)
+    if source.init_data_source is not None:
+      return table.restore_content(spec, handle, data_source.content(spec, source.init_data_source, default_rows))
+    return table.initialize(spec, handle, default_rows)
 
   def _make_in_graph(self, spec, scope, draw_default_rows, option):
     """Handle, initializer and the nodes that a VariableDef names, as arguments of BaseResourceVariable."""
     self._shared_name_value = spec.name
     handle = table.make_handle(spec, spec.name, name=scope)
-    self._table = table.TableContent(spec, handle)
+    self._table = table.TableContent([(spec, handle)])
     with ops.name_scope("Initializer"), ops.device(handle.device), ops.colocate_with(None, ignore_existing=True):
       default_rows = draw_default_rows()
     with ops.device(handle.device), ops.colocate_with(None, ignore_existing=True):
       initializer = self._make_content(spec, handle, default_rows, option)
       is_initialized = raw_ops.ev_is_initialized(handle, name="IsInitialized")
-      with ops.name_scope("Read"):  # never run: import_meta_graph finds the handle through it
+      # import_meta_graph finds the handle through it; a session that is asked for the variable is told what to ask for.
+      refusal = control_flow_assert.Assert(False, [_no_dense_value(spec.name)], name="NoDenseValue")
+      with ops.name_scope("Read"), ops.control_dependencies([refusal]):
         read = gen_resource_variable_ops.read_variable_op(handle, dtypes.float32)
     return dict(handle=handle, unique_id=spec.name, initial_value=default_rows, initializer_op=initializer,
                 is_initialized_op=is_initialized, graph_element=read)
@@ -235,6 +249,7 @@ class EmbeddingVariable(CheckpointNode, NoDenseValue, resource_variable_ops.Reso
     self._option = option
     self._slot_scopes = weakref.WeakKeyDictionary()  # optimizer -> prefix of its slots in the rows
     self._slot_scope_counts = collections.Counter()
+    self.known_slots = {}  # prefix -> (optimizer's name, {slot: initial value}), of the updates that were made
     self.front = None  # the PartitionedEmbeddingVariable that this is a part of
     self._tiers = option.storage_option.effective_type.tiers
 
@@ -279,6 +294,15 @@ class EmbeddingVariable(CheckpointNode, NoDenseValue, resource_variable_ops.Reso
   def _checkpoint_children(self):
     return {} if self._table is None else {"table": self._table}
 
+  def saveables(self, name):
+    kind = saver.DeepRecSaveable if table_file.saves_as_deeprec() else saver.TableSaveable
+    return [kind(self, self._table_spec, name)]
+
+  @property
+  def own_default_rows(self):
+    """float32 [default_value_dim, dim], the matrix that the initializer draws; None where nobody knows it."""
+    return self._initial_value if self._table is None or self._in_graph_mode else self._table.default_rows
+
   def is_initialized(self, name=None):
     """Scalar bool tensor: whether the table exists."""
     return raw_ops.ev_is_initialized(self.handle, name=name)
@@ -303,6 +327,9 @@ class EmbeddingVariable(CheckpointNode, NoDenseValue, resource_variable_ops.Reso
       tf.errors.FailedPreconditionError: the variable is not initialized.
     """
     keys = self._keys(indices)
+    counts = None if counts is None else ops.convert_to_tensor(counts)
+    if counts is not None and not counts.dtype.is_integer:
+      raise TypeError(f"EmbeddingVariable {self.name!r}: counts: expected integers, got {counts.dtype.name}.")
     resource_variable_ops.variable_accessed(self)
     if ev_init_value is None and counts is None:
       return raw_ops.ev_gather(self.handle, keys, dim=self.dim, name=name)
@@ -312,7 +339,7 @@ class EmbeddingVariable(CheckpointNode, NoDenseValue, resource_variable_ops.Reso
     initial_rows = [] if ev_init_value is None else ev_init_value
     return raw_ops.ev_gather_with(
         self.handle, keys, ops.convert_to_tensor(initial_rows, dtypes.float32),
-        math_ops.cast(ops.convert_to_tensor([] if counts is None else counts), dtypes.int64), dim=self.dim,
+        math_ops.cast([] if counts is None else counts, dtypes.int64), dim=self.dim,
         with_initial_rows=ev_init_value is not None, with_counts=counts is not None, name=name)
 
   def __repr__(self):
@@ -346,6 +373,20 @@ class EmbeddingVariable(CheckpointNode, NoDenseValue, resource_variable_ops.Reso
     evict = self._option.evict_option
     return evict.steps_to_live if isinstance(evict, option_lib.GlobalStepEvict) else None
 
+  @property
+  def block_num(self):
+    """1; DeepRec's number of blocks of a row, of which a DynamicDimensionEmbeddingVariable has more."""
+    return 1
+
+  @property
+  def invalid_key(self):
+    """int that DeepRec takes for no id: the largest int64, or -1 for int32. Here it is an id like any other."""
+    return self.key_dtype.max if self.key_dtype == dtypes.int64 else -1
+
+  def need_counts(self):
+    """bool: whether how often each id came matters: to frequencies, a filter, or the rows' places in tiers."""
+    return self._table_spec.record_frequency or self.storage_type.spills
+
   def size(self, name=None):
     """Scalar int64 tensor: how many ids have a row; those that a filter has not admitted are none."""
     return raw_ops.ev_size(self.handle, name=name)
@@ -375,7 +416,10 @@ class EmbeddingVariable(CheckpointNode, NoDenseValue, resource_variable_ops.Reso
     """
     content = table.export_content(self._table_spec, self.handle)
     matches = array_ops.reshape(array_ops.where_v2(math_ops.equal(content.slot_names, slot_name)), [-1])
-    index = matches[0]
+    known = control_flow_assert.Assert(array_ops.size(matches) > 0, [
+        f"EmbeddingVariable {self.name!r}: slot_name: expected one of", content.slot_names, "got", slot_name])
+    with ops.control_dependencies(None if known is None else [known]):
+      index = array_ops.identity(matches)[0]
     start = math_ops.reduce_sum(content.slot_dims[:index])
     return (math_ops.cast(content.keys, self.key_dtype), content.slots[:, start:start + content.slot_dims[index]])
 

@@ -7,15 +7,17 @@ import click
 
 
 class _Subcommands(click.Group):
-  """Finds the subcommands in this folder, and imports the one that is called."""
+  """Finds the subcommands in this folder, and imports the one that is called. import_.py is the command `import`, a_b.py `a-b`."""
 
   def list_commands(self, ctx):
-    return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
+    names = (module.name for module in pkgutil.iter_modules(__path__))
+    return sorted(name.rstrip("_").replace("_", "-") for name in names if not name.startswith("_"))
 
   def get_command(self, ctx, name):
     if name not in self.list_commands(ctx):
       return None
-    return importlib.import_module(f"ev_tf.cli.{name}").command
+    module = f"{name}_" if name == "import" else name.replace("-", "_")
+    return importlib.import_module(f"ev_tf.cli.{module}").command
 
 
 @click.group(cls=_Subcommands)

@@ -15,6 +15,7 @@ def command(script, arguments):
 
   `import tensorflow as tf` in it gives TensorFlow 1's names and DeepRec's. See docs/deeprec.md.
   """
+  import ev_tf.lookup  # noqa: F401, I001  (registers the ops, which `ev-tf` leaves to its commands)
   import ev_tf.deeprec  # noqa: F401  (installs the names)
 
   sys.argv = [script, *arguments]

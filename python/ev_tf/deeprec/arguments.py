@@ -1,7 +1,5 @@
 """DeepRec's functions that differ from ours or from TensorFlow's in arguments alone."""
 
-import contextlib
-
 import tensorflow as tf
 
 from ev_tf import dynamic_dimension, lookup, multihash, options, partitioned, variable
@@ -50,17 +48,17 @@ def safe_embedding_lookup_sparse(embedding_weights, sparse_ids, sparse_weights=N
                                              name, partition_strategy=partition_strategy, prune=prune)
 
 
-@contextlib.contextmanager
-def group_embedding_column_scope(name=None, **unused):
-  """tf.feature_column.group_embedding_column_scope: its columns are looked up one by one, which gives the same rows."""
-  del name
-  notices.ignored("group_embedding_column_scope", "its columns are looked up one by one, with the same rows; "
-                  "tf.nn.group_embedding_lookup_sparse looks up many in one op")
-  yield
+def fused_safe_embedding_lookup_sparse(*args, fusion_version=None, **kwargs):
+  """tf.nn.safe_embedding_lookup_sparse, which is one op as it is."""
+  del fusion_version
+  return safe_embedding_lookup_sparse(*args, **kwargs)
 
 
-class WorkQueue:
-  """tf.python.ops.work_queue.WorkQueue, which is not here: the workers of a cluster share its items."""
-
-  def __init__(self, works, *args, **kwargs):
-    raise notices.missing("WorkQueue", "read the files with tf.data, and dataset.shard(workers, index) in a cluster")
+def fused_embedding_lookup_sparse(params, sp_ids, sparse_weights=None, partition_strategy=None, name=None, combiner=None,
+                                  max_norm=None, default_id=None, prune_invalid_ids=False, fill_empty_row=True, blocknums=None):
+  """tf.nn.safe_embedding_lookup_sparse, or embedding_lookup_sparse without fill_empty_row; each is one op as it is."""
+  strategy = partition_strategy or "div"
+  if fill_empty_row and blocknums is None:
+    return safe_embedding_lookup_sparse(params, sp_ids, sparse_weights, combiner or "mean", default_id, name, strategy, max_norm,
+                                        prune_invalid_ids)
+  return lookup.embedding_lookup_sparse(params, sp_ids, sparse_weights, strategy, name, combiner, max_norm, blocknums)

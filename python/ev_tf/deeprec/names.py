@@ -27,15 +27,16 @@ NN = {name: f"{home}:{name}" for home, names in {
     "adaptive": ("adaptive_embedding_lookup_sparse", "safe_adaptive_embedding_lookup_sparse"),
     "group_lookup": ("group_embedding_lookup", "group_embedding_lookup_sparse"),
     "lookup": ("embedding_lookup", "embedding_lookup_sparse"),
-    "deeprec.arguments": ("safe_embedding_lookup_sparse",),
+    "deeprec.arguments": ("fused_embedding_lookup_sparse", "fused_safe_embedding_lookup_sparse",
+                          "safe_embedding_lookup_sparse"),
 }.items() for name in names}
 
 FEATURE_COLUMN = {
     **{name: f"feature_column:{name}" for name in (
         "categorical_column_with_adaptive_embedding", "categorical_column_with_embedding",
-        "categorical_column_with_multihash", "input_layer", "sequence_categorical_column_with_embedding")},
+        "categorical_column_with_multihash", "group_embedding_column_scope", "input_layer",
+        "sequence_categorical_column_with_embedding")},
     "embedding_column": "deeprec.arguments:embedding_column",
-    "group_embedding_column_scope": "deeprec.arguments:group_embedding_column_scope",
     "shared_embedding_columns": "deeprec.arguments:shared_embedding_columns",
 }
 
@@ -49,12 +50,13 @@ OPTIMIZERS = {
 
 TRAIN = {
     **OPTIMIZERS,
+    "IncrementalSaver": "train:IncrementalSaver",
     "MonitoredTrainingSession": "deeprec.session:MonitoredTrainingSession",
     "Saver": "deeprec.session:Saver",
     "Server": "deeprec.session:Server",
 }
 
-EXPERIMENTAL_CONFIG = {"enable_distributed_strategy": "deeprec.session:enable_distributed_strategy"}
+EXPERIMENTAL_CONFIG = {name: f"deeprec.session:{name}" for name in ("enable_distributed_strategy", "enable_group_embedding")}
 
 _KV = {name: f"kv_variable_ops:{name}" for name in (
     "DynamicEmbeddingVariable", "EmbeddingVariable", "MultiHashVariable", "lookup_resource", "lookup_tier")}
@@ -63,6 +65,9 @@ _GETTERS = {name: TOP[name] for name in ("get_dynamic_dimension_embedding_variab
 _NEW_COLUMNS = {name: home for name, home in FEATURE_COLUMN.items()
                 if name not in ("embedding_column", "input_layer", "shared_embedding_columns")}
 _VARIABLES = {name: TOP[name] for name in (*_OPTIONS, "CBFFilter")}
+
+_CELLS = {name: f"deeprec.layers:{name}" for name in (
+    "BasicLSTMCell", "BasicRNNCell", "DropoutWrapper", "GRUCell", "LSTMCell", "LSTMStateTuple", "MultiRNNCell", "RNNCell")}
 
 # Modules that DeepRec has and TensorFlow has not: module -> its names.
 NEW_MODULES = {
@@ -73,8 +78,10 @@ NEW_MODULES = {
     "tensorflow.python.training.adagrad_decay_v2": {"AdagradDecayOptimizerV2": OPTIMIZERS["AdagradDecayOptimizerV2"]},
     "tensorflow.python.training.adam_async": {"AdamAsyncOptimizer": OPTIMIZERS["AdamAsyncOptimizer"]},
     "tensorflow.python.training.weight_decay_optimizers": {"AdamWOptimizer": OPTIMIZERS["AdamWOptimizer"]},
-    "tensorflow.python.ops.work_queue": {"WorkQueue": "deeprec.arguments:WorkQueue"},
+    "tensorflow.python.ops.work_queue": {"WorkQueue": "deeprec.data:WorkQueue"},
+    "tensorflow.python.data.experimental.ops.parquet_dataset_ops": {"ParquetDataset": "deeprec.data:ParquetDataset"},
     "tensorflow.contrib": {},
+    "tensorflow.contrib.feature_column": "deeprec.contrib_feature_column",
     "tensorflow.contrib.framework": "deeprec.contrib_framework",
     "tensorflow.contrib.layers": "deeprec.contrib_layers",
     "tensorflow.contrib.layers.python": {},
@@ -82,11 +89,15 @@ NEW_MODULES = {
     "tensorflow.contrib.layers.python.layers.embedding_ops": NN,
     "tensorflow.contrib.layers.python.layers.feature_column": "deeprec.contrib_layers",
     "tensorflow.contrib.layers.python.layers.feature_column_ops": "deeprec.contrib_layers",
+    "tensorflow.contrib.rnn": _CELLS,
+    "tensorflow.contrib.rnn.python": {},
+    "tensorflow.contrib.rnn.python.ops": {},
+    "tensorflow.contrib.rnn.python.ops.core_rnn_cell": {"_Linear": "deeprec.layers:Linear", **_CELLS},
 }
 
 # Modules that both have: names that DeepRec adds.
 MORE_NAMES = {
-    "tensorflow.python.ops.embedding_ops": {name: home for name, home in NN.items() if "adaptive" in name or "group" in name},
+    "tensorflow.python.ops.embedding_ops": {name: home for name, home in NN.items() if name.startswith(("adaptive", "fused", "group", "safe_adaptive"))},
     "tensorflow.python.ops.variable_scope": _GETTERS,
     "tensorflow.python.ops.variables": _VARIABLES,
     "tensorflow.python.feature_column.feature_column_v2": _NEW_COLUMNS,

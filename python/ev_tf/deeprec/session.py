@@ -4,6 +4,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import config_pb2
 from tensorflow.python.ops import variable_scope
 
+from ev_tf import train
 from ev_tf.deeprec import notices
 
 _v1 = tf.compat.v1
@@ -112,19 +113,35 @@ def _stock_arguments(kwargs):
   return kept
 
 
-def ConfigProto(**kwargs):  # pylint: disable=invalid-name
+class _Made(type):
+  """The type of classes whose objects are Messages of a stock class, and whose other names, enums above all, are its own."""
+
+  def __call__(cls, **kwargs):
+    return Message(cls._stock(**_stock_arguments(kwargs)))
+
+  def __getattr__(cls, name):
+    return getattr(cls._stock, name)
+
+  def __instancecheck__(cls, instance):
+    return isinstance(instance, cls._stock)
+
+
+class ConfigProto(metaclass=_Made):
   """tf.ConfigProto."""
-  return Message(config_pb2.ConfigProto(**_stock_arguments(kwargs)))
+
+  _stock = config_pb2.ConfigProto
 
 
-def GraphOptions(**kwargs):  # pylint: disable=invalid-name
+class GraphOptions(metaclass=_Made):
   """tf.GraphOptions."""
-  return Message(config_pb2.GraphOptions(**_stock_arguments(kwargs)))
+
+  _stock = config_pb2.GraphOptions
 
 
-def OptimizerOptions(**kwargs):  # pylint: disable=invalid-name
+class OptimizerOptions(metaclass=_Made):
   """tf.OptimizerOptions."""
-  return Message(config_pb2.OptimizerOptions(**_stock_arguments(kwargs)))
+
+  _stock = config_pb2.OptimizerOptions
 
 
 def wrap_session_init(original):
@@ -150,27 +167,31 @@ def _protocol(name):
   return name
 
 
-def _without_increments(kwargs):
-  """Takes the arguments of incremental checkpoints out of kwargs."""
-  asked = [name for name in list(kwargs) if name.startswith(("save_incremental_", "incremental_")) and kwargs.pop(name)]
-  if asked:
-    notices.ignored(", ".join(sorted(asked)), "every checkpoint is a whole one; what was trained since the last is lost in a "
-                    "crash, as without the option")
-  for name in [name for name in kwargs if name.startswith(("save_incremental_", "incremental_"))]:
-    del kwargs[name]
+def _known_increments(kwargs, known):
+  """Takes arguments of incremental checkpoints that have no meaning here out of kwargs."""
+  for name in [name for name in kwargs if name.startswith(("save_incremental_", "incremental_")) and name not in known]:
+    if kwargs.pop(name):
+      notices.ignored(name, "increments are saved as ev_tf.train.Saver does")
   return kwargs
 
 
-class Saver(_v1.train.Saver):
-  """tf.train.Saver; without incremental checkpoints."""
+class Saver(train.Saver):
+  """tf.train.Saver, with ev_tf's incremental checkpoints."""
 
   def __init__(self, *args, **kwargs):
-    super().__init__(*args, **_without_increments(kwargs))
+    super().__init__(*args, **_known_increments(kwargs, ("incremental_save_restore", "incremental_include_normal_var")))
 
 
 def MonitoredTrainingSession(*args, **kwargs):  # pylint: disable=invalid-name
-  """tf.train.MonitoredTrainingSession; without incremental checkpoints."""
-  return _v1.train.MonitoredTrainingSession(*args, **_without_increments(kwargs))
+  """tf.train.MonitoredTrainingSession, with ev_tf's incremental checkpoints."""
+  kwargs = _known_increments(kwargs, ("save_incremental_checkpoint_secs",))
+  scaffold = kwargs.get("scaffold")
+  saver = scaffold.saver if scaffold is not None else None
+  if kwargs.get("save_incremental_checkpoint_secs") and saver is not None and not getattr(saver, "_incremental", False):
+    notices.ignored("save_incremental_checkpoint_secs", "the scaffold's Saver was made without incremental_save_restore=True; "
+                    "every checkpoint is a whole one")
+    del kwargs["save_incremental_checkpoint_secs"]
+  return train.MonitoredTrainingSession(*args, **kwargs)
 
 
 def staged(features, *args, **kwargs):
@@ -194,6 +215,11 @@ def enable_distributed_strategy(strategy="parameter_server", *args, **kwargs):
     raise notices.missing('enable_distributed_strategy("collective")',
                           "run one process, or a cluster of parameter servers with tf.train.Server")
   notices.ignored(f"enable_distributed_strategy({strategy!r})", "a table is where its device is, and its lookups are local")
+
+
+def enable_group_embedding(fusion_type="collective"):
+  """tf.config.experimental.enable_group_embedding: enable_distributed_strategy under its older name."""
+  enable_distributed_strategy(fusion_type)
 
 
 class variable_scope_1(variable_scope.variable_scope):  # pylint: disable=invalid-name

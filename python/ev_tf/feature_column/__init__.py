@@ -14,11 +14,13 @@ from ev_tf.feature_column.columns import (
   input_layer,
   sequence_categorical_column_with_embedding,
 )
+from ev_tf.feature_column.groups import group_embedding_column_scope
 
 __all__ = [
     "categorical_column_with_adaptive_embedding",
     "categorical_column_with_embedding",
     "categorical_column_with_multihash",
+    "group_embedding_column_scope",
     "input_layer",
     "sequence_categorical_column_with_embedding",
 ]

@@ -13,7 +13,7 @@ from tensorflow.python.ops import variable_scope
 from tensorflow.python.trackable import base as trackable
 
 from ev_tf import adaptive, creation, lookup, multihash, partitioned, variable
-from ev_tf.feature_column import columns
+from ev_tf.feature_column import columns, groups
 
 
 def _table_column(column):
@@ -78,6 +78,10 @@ def wrap_get_dense_tensor(original):
       return _adaptive_rows(self, column, sparse_tensors, weight_collections, trainable)
     if isinstance(column, columns.MultiHashCategoricalColumn):
       return _multihash_rows(self, column, sparse_tensors, weight_collections, trainable)
+    if groups.waits(self):
+      table = _get_table(column, "embedding_weights", self.dimension, self.initializer, self.trainable and trainable,
+                         weight_collections)
+      return groups.Waiting(table, sparse_tensors.id_tensor, sparse_tensors.weight_tensor, self.combiner, self.max_norm)
     with _tables(_plain(column)):
       return original(self, sparse_tensors, weight_collections, trainable)
   return _old_get_dense_tensor_internal

@@ -100,7 +100,7 @@ def update_variable(optimizer, embedding_variable, gradient, lr, reference):
   step = -1
   if embedding_variable._table_spec.record_version:
     step = tf.convert_to_tensor(optimizer.iterations)
-  return rule(optimizer, rules.RowUpdate(embedding_variable, gradient, optimizer, name, step), lr, reference)
+  return rule(optimizer, rules.RowUpdate([(gradient, embedding_variable)], optimizer, name, step), lr, reference)
 
 
 def check_weight_decay(optimizer, reference):

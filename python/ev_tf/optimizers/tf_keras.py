@@ -84,6 +84,6 @@ def wrap_apply_sparse(original):
     if name not in _LEGACY_RULES:
       raise rules.refuse(self)
     step = self.iterations if table._table_spec.record_version else -1
-    update = rules.RowUpdate(table, tf.IndexedSlices(grad, indices), self, name, tf.convert_to_tensor(step))
+    update = rules.RowUpdate([(tf.IndexedSlices(grad, indices), table)], self, name, tf.convert_to_tensor(step))
     return _LEGACY_RULES[name](self, update, self._decayed_lr(tf.float32))
   return _resource_apply_sparse_duplicate_indices

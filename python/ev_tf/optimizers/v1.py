@@ -1,9 +1,14 @@
-"""tf.compat.v1.train optimizers on embedding variables, unmodified, in graphs and in eager mode."""
+"""tf.compat.v1.train optimizers on embedding variables, unmodified, in graphs and in eager mode.
 
+The tables of one apply_gradients are updated by one op, where the optimizer does the same to all of them.
+"""
+
+import collections
 import contextlib
 import threading
 
 import tensorflow as tf
+from tensorflow.python.distribute import mirrored_strategy
 from tensorflow.python.trackable import base as trackable
 from tensorflow.python.training import optimizer as stock
 
@@ -11,7 +16,8 @@ from ev_tf import partitioned, variable
 from ev_tf.optimizers import rules
 
 _v1 = tf.compat.v1.train
-_context = threading.local()  # .global_step: what the running apply_gradients was given
+# Of the running apply_gradients: .global_step, what it was given; .groups, id of a gradient -> _Group.
+_context = threading.local()
 
 
 def _sgd(optimizer, update):
@@ -59,23 +65,31 @@ _ARITHMETIC = ("_apply_dense", "_resource_apply_dense", "_apply_sparse", "_resou
                "_apply_sparse_duplicate_indices", "_resource_apply_sparse_duplicate_indices")
 
 
-def register(optimizer_class, rule):
+_GROUPS = {}  # optimizer class -> `group` of register
+
+
+def register(optimizer_class, rule, group=None):
   """Lets `optimizer_class` train embedding variables.
 
   Args:
     optimizer_class: subclass of tf.compat.v1.train.Optimizer.
     rule: function (optimizer, rules.RowUpdate) that calls one method of the update and returns what that returns.
+    group: function (optimizer, EmbeddingVariable); variables for which it gives the same are updated by one op, and the rule
+      is asked about them at once. Default: all are.
   """
   _RULES[optimizer_class] = rule
+  if group is not None:
+    _GROUPS[optimizer_class] = group
 
 
 def _find_rule(optimizer):
+  """The class whose arithmetic an optimizer has, and its rule."""
   kind = type(optimizer)
   for base in kind.__mro__:
     if base in _RULES:
       if any(getattr(kind, name) is not getattr(base, name) for name in _ARITHMETIC):
         break
-      return _RULES[base]
+      return base, _RULES[base]
   raise rules.refuse(optimizer)
 
 
@@ -104,6 +118,9 @@ class SlotView(trackable.Trackable):
     """(keys [n], rows float32 [n, dim]) of the slot; in a graph, tensors."""
     return self.variable.export_slot(self.slot_name)
 
+  def _copy_trackable_to_cpu(self, object_map):
+    """An asynchronous checkpoint has nothing to copy here."""
+
   def __repr__(self):
     return f"<SlotView {self.name!r}>"
 
@@ -118,14 +135,46 @@ class _Processor(stock._OptimizableVariable):
     return self._variable if tf.executing_eagerly() else self._variable.handle
 
   def update_op(self, optimizer, g):
-    rule = _find_rule(optimizer)
-    step = _current_step(self._variable)
-    return rule(optimizer, rules.RowUpdate(self._variable, g, optimizer, optimizer.get_name(), step))
+    group = getattr(_context, "groups", {}).get(id(g), _Group([(g, self._variable)]))
+    return group.update_op(optimizer)
 
 
-def _current_step(embedding_variable):
+class _Group:
+  """Tables of one apply_gradients that are updated together: when the first of them is to be.
+
+  Args:
+    gradients_and_variables: list of (IndexedSlices, EmbeddingVariable).
+  """
+
+  def __init__(self, gradients_and_variables):
+    self._pairs = gradients_and_variables
+    self._done = []
+
+  def update_op(self, optimizer):
+    if not self._done:
+      _, rule = _find_rule(optimizer)
+      step = _current_step(v for _, v in self._pairs)
+      self._done.append(rule(optimizer, rules.RowUpdate(self._pairs, optimizer, optimizer.get_name(), step)))
+    return self._done[0]
+
+
+def _find_groups(optimizer, grads_and_vars):
+  """id of a gradient -> its _Group: of one device, and alike to the optimizer."""
+  pairs = [(g, v) for g, v in grads_and_vars
+           if isinstance(v, variable.EmbeddingVariable) and isinstance(g, tf.IndexedSlices)]
+  distinct = len({id(v) for _, v in pairs}) == len(pairs)
+  if len(pairs) < 2 or not distinct or tf.distribute.has_strategy():
+    return {}
+  alike = _GROUPS.get(_find_rule(optimizer)[0], lambda optimizer, v: None)
+  kinds = collections.defaultdict(list)
+  for g, v in pairs:
+    kinds[v.handle.device, alike(optimizer, v)].append((g, v))
+  return {id(g): group for members in kinds.values() for group in [_Group(members)] for g, _ in members}
+
+
+def _current_step(embedding_variables):
   """The step that becomes the rows' version: apply_gradients' global_step, else the graph's, else -1."""
-  if not embedding_variable._table_spec.record_version:
+  if not any(v._table_spec.record_version for v in embedding_variables):
     return -1
   step = getattr(_context, "global_step", None)
   if step is None:
@@ -134,13 +183,22 @@ def _current_step(embedding_variable):
 
 
 @contextlib.contextmanager
-def _step_in_use(global_step):
-  outer = getattr(_context, "global_step", None)
-  _context.global_step = global_step if global_step is not None else outer
+def _applying(global_step, groups):
+  outer = getattr(_context, "global_step", None), getattr(_context, "groups", {})
+  _context.global_step = global_step if global_step is not None else outer[0]
+  _context.groups = groups
   try:
     yield
   finally:
-    _context.global_step = outer
+    _context.global_step, _context.groups = outer
+
+
+def _check_strategy(grads_and_vars):
+  """Raises NotImplementedError under a strategy whose variables only can be updated, or with several replicas in step."""
+  tables = [v for _, v in grads_and_vars if isinstance(v, variable.EmbeddingVariable)]
+  if tables:
+    mirrored = isinstance(tf.distribute.get_strategy().extended, mirrored_strategy.MirroredExtended)
+    rules.check_replicas(tables[0], most=0 if mirrored else 1)
 
 
 def wrap_get_processor(original):
@@ -156,7 +214,9 @@ def wrap_get_processor(original):
 
 def wrap_apply_gradients(original):
   def apply_gradients(self, grads_and_vars, global_step=None, *args, **kwargs):
-    with _step_in_use(global_step):
+    grads_and_vars = tuple(grads_and_vars)
+    _check_strategy(grads_and_vars)
+    with _applying(global_step, _find_groups(self, grads_and_vars)):
       return original(self, grads_and_vars, global_step, *args, **kwargs)
   return apply_gradients
 

@@ -111,4 +111,4 @@ def _adam_async(optimizer, update):
   return optimizer._advance(update.variable, step, tf.size(update.keys))
 
 
-v1.register(AdamAsyncOptimizer, _adam_async)
+v1.register(AdamAsyncOptimizer, _adam_async, group=lambda optimizer, variable: id(variable))

@@ -113,11 +113,11 @@ def _parts(v):
 
 def _adamw(optimizer, update):
   beta1_power, beta2_power = optimizer._get_beta_accumulators()
-  decay = optimizer._weight_decay_t if optimizer._decays(update.variable) else 0.0
+  decay = optimizer._weight_decay_t if optimizer._decays(update.variables[0]) else 0.0
   if optimizer._scaled_decay:
     decay *= optimizer._lr_t * tf.sqrt(1.0 - beta2_power) / (1.0 - beta1_power)
   return update.adamw(optimizer._lr_t, optimizer._beta1_t, optimizer._beta2_t, optimizer._epsilon_t, beta1_power,
                       beta2_power, decay)
 
 
-v1.register(AdamWOptimizer, _adamw)
+v1.register(AdamWOptimizer, _adamw, group=lambda optimizer, variable: optimizer._decays(variable))
