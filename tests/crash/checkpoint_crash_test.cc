@@ -75,6 +75,46 @@ TEST(CheckpointCrash, PowerLostAtAnyChangeLeavesTheOldOrTheNewOne) {
   EXPECT_GT(new_ones, 0);
 }
 
+// Four megabytes in pieces of up to two, by two threads, in an order of their own.
+TEST(CheckpointCrash, PowerLostAtAnyWriteOfALargeTableLeavesTheOldOrTheNewOne) {
+  constexpr size_t kRows = 100000;
+  std::vector<Key> keys;
+  for (size_t i = 0; i < kRows; ++i) keys.push_back(static_cast<Key>(i) * 999);
+  const auto executor = NewThreadPoolExecutor(2);
+  const auto table = [&](float generation) {
+    auto variable = test::NewVariable(test::Options(4, true), test::DefaultMatrix(2, 4));
+    EV_EXPECT_OK(variable->WriteRows(keys, {}, {std::vector<float>(kRows * 4, generation), {}, {}, {}}));
+    return variable;
+  };
+  const auto old_one = table(1);
+  const auto new_one = table(2);
+  const auto generation = [&](FaultEnv* env) {
+    std::unique_ptr<EmbeddingVariable> variable;
+    const std::vector<std::string> paths = {kPath};
+    const Status status = LoadTable(test::Options(4, true), paths, {}, *executor, &variable, env);
+    EXPECT_TRUE(status.ok()) << status.ToString();
+    if (!status.ok()) return -1.0f;
+    EXPECT_EQ(variable->size(), static_cast<int64_t>(kRows));
+    const std::vector<float> values = test::Lookup(*variable, keys);
+    EXPECT_EQ(values, std::vector<float>(kRows * 4, values[0]));
+    return values[0];
+  };
+  for (int stop = 0, done = 0; done == 0; ++stop) {
+    SCOPED_TRACE(::testing::Message() << "power lost after change " << stop);
+    FaultEnv env(static_cast<uint64_t>(stop));
+    EV_ASSERT_OK(SaveTable(*old_one, kPath, *executor, &env));
+    env.FailAt(stop, FaultEnv::Fault::kPowerLoss);
+    const Status saved = SaveTable(*new_one, kPath, *executor, &env);
+    env.LosePower();
+    const float found = generation(&env);
+    ASSERT_TRUE(found == 1 || found == 2);
+    if (!saved.ok()) continue;
+    EXPECT_EQ(found, 2);
+    EXPECT_GT(stop, 7) << "one piece only?";
+    done = 1;
+  }
+}
+
 TEST(CheckpointCrash, AFailedSaveLeavesTheOldOneAndNoLitter) {
   const int64_t changes = ChangesOfASave();
   for (const FaultEnv::Fault fault : {FaultEnv::Fault::kDiskFull, FaultEnv::Fault::kIoError}) {

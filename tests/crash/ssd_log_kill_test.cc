@@ -59,10 +59,15 @@ SsdLogOptions Options(const std::string& path, bool async_compaction) {
   }
 }
 
-// The newest promise of a child that was killed, 0 if it came to none.
-uint64_t LastPromise(int pipe_end) {
+// The next promise of a child; 0 if it is gone, and came to none.
+uint64_t NextPromise(int pipe_end) {
   uint64_t promise = 0;
-  for (uint64_t next = 0; read(pipe_end, &next, sizeof(next)) == sizeof(next);) promise = next;
+  return read(pipe_end, &promise, sizeof(promise)) == sizeof(promise) ? promise : 0;
+}
+
+// The newest promise of a child that was killed, at least `promise`.
+uint64_t LastPromise(int pipe_end, uint64_t promise) {
+  while (const uint64_t next = NextPromise(pipe_end)) promise = next;
   close(pipe_end);
   return promise;
 }
@@ -101,12 +106,14 @@ TEST(SsdLogKill, EveryPromiseIsKept) {
         WriteUntilKilled(dir / "log", async_compaction, first, ends[1]);
       }
       close(ends[1]);
+      // Every other one gets as far as a promise, however slow the machine is; the others may be killed before all.
+      const uint64_t kept = kill_number % 2 == 1 ? NextPromise(ends[0]) : 0;
       std::this_thread::sleep_for(std::chrono::microseconds(moments.Below(test::kUnderSanitizer ? 400000 : 80000)));
       ASSERT_EQ(kill(child, SIGKILL), 0);
       int status = 0;
       ASSERT_EQ(waitpid(child, &status, 0), child);
       ASSERT_TRUE(WIFSIGNALED(status)) << "the child ended by itself: " << WEXITSTATUS(status);
-      const uint64_t last = LastPromise(ends[0]);
+      const uint64_t last = LastPromise(ends[0], kept);
       with_promises += last != 0 ? 1 : 0;
       for (const auto& [key, version] : Promised(first, last)) promised[key] = version;
 
@@ -126,7 +133,7 @@ TEST(SsdLogKill, EveryPromiseIsKept) {
       promised = found;  // and they stay, whatever comes
     }
   }
-  EXPECT_GT(with_promises, 0) << "all were killed too early";
+  EXPECT_GE(with_promises, 2 * ((Kills() / 2 + 1) / 2));
   RecordProperty("torn", static_cast<int>(torn));
 }
 

@@ -1,7 +1,7 @@
 """A program for test_saver.py: trains a model with tables, saves or restores in between, prints the losses as JSON.
 
-Arguments: directory, optimizer, parts, "first" | "second" | "both". "first" trains 5 steps and saves; "second", in another
-process, restores and trains 5 more; "both" does all 10 without a break.
+Arguments: directory, "first" | "second" | "both", and cases, each an optimizer and a number of parts: adam-3. Of each case "first"
+trains 5 steps and saves; "second", in another process, restores and trains 5 more; "both" does all 10 without a break.
 """
 
 import json
@@ -27,7 +27,7 @@ OPTIMIZERS = {
 }
 
 
-def main(directory, optimizer, parts, phase):
+def run(directory, optimizer, parts, phase):
   option = ev_tf.EmbeddingVariableOption(record_frequency=True, record_version=True)
   with v1.variable_scope("model", partitioner=v1.fixed_size_partitioner(parts) if parts > 1 else None):
     # No seed: the initial rows of ids that are new after the restart have to come from the checkpoint.
@@ -51,11 +51,18 @@ def main(directory, optimizer, parts, phase):
       if number == 4:
         saver.save(session, os.path.join(directory, "model.ckpt"), global_step=step)
     probe = tf.constant(np.arange(-60, 60))
-    print(json.dumps(dict(losses=losses, size=int(session.run(table.size())),
-                          frequency=session.run(table.get_frequency(probe)).tolist(),
-                          version=session.run(table.get_version(probe)).tolist())))
+    return dict(losses=losses, size=int(session.run(table.size())), frequency=session.run(table.get_frequency(probe)).tolist(),
+                version=session.run(table.get_version(probe)).tolist())
+
+
+def main(directory, phase, *cases):
+  results = {}
+  for case in cases:
+    optimizer, parts = case.split("-")
+    with tf.Graph().as_default():
+      results[case] = run(os.path.join(directory, case), optimizer, int(parts), phase)
+  print(json.dumps(results))
 
 
 if __name__ == "__main__":
-  with tf.Graph().as_default():
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4])
+  main(*sys.argv[1:])

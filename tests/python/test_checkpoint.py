@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 import ev_tf
+from ev_tf import table_file
 
 v1 = tf.compat.v1
 IDS = np.array([3, 5, 3, -7, 1 << 50])
@@ -48,6 +49,61 @@ def test_checkpoint_restores_rows_slots_and_initial_rows(tmp_path, parts):
   assert [again.train(IDS + 1) for _ in range(3)] == [model.train(IDS + 1) for _ in range(3)]
 
 
+@pytest.mark.parametrize("saved", [None, 2, 3])
+@pytest.mark.parametrize("restored", [None, 1, 2, 5])
+def test_any_number_of_parts_becomes_any_other(tmp_path, saved, restored):
+  model = Model(saved)
+  model.train(IDS)
+  path = tf.train.Checkpoint(model=model).save(str(tmp_path / "ck"))
+  again = Model(restored)
+  tf.train.Checkpoint(model=again).restore(path).assert_existing_objects_matched()
+  assert [again.train(IDS + 1) for _ in range(2)] == [model.train(IDS + 1) for _ in range(2)]
+
+
+def test_a_manager_deletes_the_files_of_tables_with_their_checkpoint(tmp_path):
+  model = Model(2)
+  manager = tf.train.CheckpointManager(tf.train.Checkpoint(model=model), str(tmp_path), max_to_keep=2)
+  for _ in range(4):
+    model.train(IDS)
+    manager.save()
+  files = [os.path.basename(file.path) for path in manager.checkpoints for file in table_file.table_files(path)]
+  assert len(files) == 4
+  assert sorted(name for name in os.listdir(tmp_path) if ".data-e" in name) == sorted(files)
+  again = Model(2)
+  tf.train.Checkpoint(model=again).restore(manager.latest_checkpoint)
+  assert again.train(IDS) == model.train(IDS)
+
+
+def test_two_variables_of_one_name_in_one_checkpoint(tmp_path):
+  models = [Model(), Model()]
+  for steps, model in enumerate(models, 1):
+    for _ in range(steps):
+      model.train(IDS)
+  checkpoint = tf.train.Checkpoint(models=models)
+  expected = [model.serve(tf.constant(IDS)).numpy() for model in models]
+  for _ in range(2):  # the second overwrites the first
+    path = checkpoint.write(str(tmp_path / "ck"))
+  again = [Model(), Model()]
+  tf.train.Checkpoint(models=again).read(path)
+  for model, rows in zip(again, expected):
+    np.testing.assert_array_equal(model.serve(tf.constant(IDS)), rows)
+
+
+@pytest.mark.parametrize("parts", [None, 2])
+def test_asynchronous_checkpoints(tmp_path, caplog, parts):
+  model = Model(parts)
+  model.train(IDS)
+  checkpoint = tf.train.Checkpoint(model=model)
+  options = tf.train.CheckpointOptions(experimental_enable_async_checkpoint=True)
+  for _ in range(2):
+    path = checkpoint.save(str(tmp_path / "ck"), options=options)
+    checkpoint.sync()
+  assert "skipped" not in caplog.text
+  again = Model(parts)
+  tf.train.Checkpoint(model=again).restore(path).assert_existing_objects_matched()
+  assert again.train(IDS) == model.train(IDS)
+
+
 def test_deferred_restoration(tmp_path):
   model = Model()
   model.train(IDS)
@@ -63,7 +119,7 @@ def test_another_dim_is_refused(tmp_path):
   holder.table = ev_tf.get_embedding_variable("table", 4)
   path = tf.train.Checkpoint(model=holder).save(str(tmp_path / "ck"))
   holder.table = ev_tf.get_embedding_variable("table", 8)
-  with pytest.raises(tf.errors.InvalidArgumentError, match="embedding dim: expected 8, found 4"):
+  with pytest.raises(tf.errors.InvalidArgumentError, match="dim: expected 8 as variable 'table' has, found 4"):
     tf.train.Checkpoint(model=holder).restore(path)
 
 

@@ -40,6 +40,24 @@ def test_names_collections_and_initialization(graph):
   assert graph.run(ev.size()) == 0
 
 
+def test_a_session_says_that_there_is_no_dense_value(graph):
+  ev = ev_tf.get_embedding_variable("dense", 4)
+  graph.initialize()
+  with pytest.raises(tf.errors.InvalidArgumentError, match="is a table without a dense value: read rows with"):
+    graph.run(ev)
+
+
+@pytest.mark.parametrize("method", ["value", "initialized_value", "count_up_to", "assign"])
+def test_what_needs_a_dense_value_is_refused(method):
+  with pytest.raises(NotImplementedError, match="table without a dense value"):
+    getattr(ev_tf.get_embedding_variable("refused", 4), method)(1)
+
+
+def test_collections_are_a_list_of_names():
+  with pytest.raises(TypeError, match="collections: expected a list"):
+    ev_tf.get_embedding_variable("collected", 4, collections="mine")
+
+
 def test_reuse_gives_the_same_object(graph):
   with v1.variable_scope("a"):
     first = ev_tf.get_embedding_variable("e", 4)
@@ -120,7 +138,9 @@ def test_any_callable_initializer_works(make_ev, initializer):
     (dict(embedding_dim=None), TypeError, "expected an int"),
     (dict(key_dtype=tf.string), ValueError, "key_dtype: expected tf.int64 or tf.int32"),
     (dict(key_dtype=tf.float32), ValueError, "key_dtype: expected"),
-    (dict(value_dtype=tf.float16), ValueError, "value_dtype: expected tf.float32"),
+    (dict(value_dtype=tf.float64), ValueError, "value_dtype: expected tf.float32"),
+    (dict(value_dtype=tf.float16), NotImplementedError, "value_dtype=tf.float16: lookups give float32"),
+    (dict(value_dtype=tf.bfloat16), NotImplementedError, "value_dtype=tf.bfloat16: lookups give float32"),
     (dict(initializer=0.5), TypeError, "expected a callable"),
     (dict(initializer=[1.0, 2.0]), TypeError, "expected a callable"),
     (dict(initializer=lambda shape, dtype: tf.zeros([3], dtype)), ValueError, r"expected float32 \[4096, 4\], got"),
@@ -128,8 +148,11 @@ def test_any_callable_initializer_works(make_ev, initializer):
     (dict(regularizer=lambda v: v), NotImplementedError, "regularizer"),
     (dict(constraint=lambda v: v), NotImplementedError, "constraint"),
     (dict(caching_device="/cpu:0"), NotImplementedError, "caching_device"),
-    (dict(init_data_source="x"), NotImplementedError, "init_data_source='x'"),
+    (dict(init_data_source="odps://x"), NotImplementedError, "init_data_source='odps://x'"),
     (dict(partitioner=lambda shape, dtype: [1, 2]), ValueError, "first axis"),
+    (dict(partitioner=2), TypeError, "partitioner: expected a callable such as"),
+    (dict(name=None), TypeError, "name: expected a str that is not empty, got None"),
+    (dict(name=""), TypeError, "name: expected a str that is not empty, got ''"),
 ])
 @pytest.mark.parametrize("mode", ["eager", "graph"])
 def test_bad_arguments(arguments, error, message, mode, new_graph):
@@ -145,6 +168,25 @@ def test_bad_arguments(arguments, error, message, mode, new_graph):
 def test_no_regularizer_is_welcome(graph):
   with v1.variable_scope("s", regularizer=lambda v: tf.reduce_sum(v)):
     ev_tf.get_embedding_variable("e", 4, regularizer=v1.no_regularizer)
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+def test_what_deeprec_programs_ask_a_variable(parts, make_ev):
+  ev = make_ev(3, partitioner=v1.fixed_size_partitioner(parts))
+  assert (ev.block_num, ev.invalid_key, ev.need_counts()) == (1, 2**63 - 1, False)
+  counted = ev_tf.EmbeddingVariableOption(filter_option=ev_tf.CounterFilter(2))
+  narrow = make_ev(3, key_dtype=tf.int32, ev_option=counted)
+  assert (narrow.invalid_key, narrow.need_counts()) == (-1, True)
+  with tf.GradientTape() as tape:
+    loss = tf.reduce_sum(tf.nn.embedding_lookup(ev, tf.constant([1, -2, 1], tf.int64)))
+  tables = list(ev) if parts > 1 else [ev]
+  v1.train.AdagradOptimizer(0.1).apply_gradients(zip(tape.gradient(loss, tables), tables))
+  keys, rows = ev.export_slot("Adagrad/accumulator")
+  np.testing.assert_allclose(dict(zip(keys.numpy(), rows.numpy()[:, 0]))[1], 4.1)
+  with pytest.raises(tf.errors.InvalidArgumentError, match="(?s)slot_name: expected one of.*Adagrad/accumulator.*got.*gone"):
+    ev.export_slot("gone")
+  with pytest.raises(TypeError, match="counts: expected integers, got float32"):
+    ev.sparse_read([1], counts=[1.5])
 
 
 @pytest.mark.parametrize("ask", [

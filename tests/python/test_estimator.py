@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ev_tf import feature_column
+import ev_tf
+from ev_tf import feature_column, table_file
 
 if not hasattr(tf, "estimator"):
   pytest.skip(f"TensorFlow {tf.__version__} has no Estimators; 2.15 is the last with them", allow_module_level=True)
@@ -89,14 +90,32 @@ def slowly(make):
   return pytest.param(make, marks=pytest.mark.slow, id=make.__name__)
 
 
+def contents(model_dir):
+  """{variable: {id: row}} of the newest checkpoint."""
+  path = tf.train.latest_checkpoint(str(model_dir))
+  dims = {"linear": 1, "linear_model": 1}
+  tables = {}
+  for name in {file.tensor.removesuffix("-table").split("/part_")[0] for file in table_file.table_files(path)}:
+    option = ev_tf.EmbeddingVariableOption(ckpt=ev_tf.CheckpointOption(path, name))
+    rows = ev_tf.get_embedding_variable("probe", dims.get(name.split("/")[0], 4), ev_option=option).export()
+    tables[name] = dict(zip(rows.keys.numpy(), rows.values.numpy()))
+  return tables
+
+
+def content(model_dir):
+  """{id: row} of the one table in the newest checkpoint."""
+  (rows,) = contents(model_dir).values()
+  return rows
+
+
 @pytest.mark.parametrize("make", [custom, dnn, linear_v1, combined, slowly(dnn_v1), slowly(linear), slowly(combined_v1)],
                          ids=lambda make: make.__name__)
 def test_trains_evaluates_continues_and_exports(make, tmp_path):
   make(tmp_path).train(input_fn, steps=40)
-  names = [name for name, _ in tf.train.list_variables(str(tmp_path)) if name.endswith("-keys")]
-  assert names, "no table in the checkpoint"
-  keys = np.concatenate([tf.train.load_variable(str(tmp_path), name) for name in names])
-  assert set(keys) <= set(range(BASE, BASE + 50)) and len(set(keys)) > 40
+  tables = contents(tmp_path)
+  assert tables, "no table in the checkpoint"
+  for rows in tables.values():
+    assert set(rows) <= set(range(BASE, BASE + 50)) and len(rows) > 40
   estimator = make(tmp_path)  # as a new process: from the checkpoint
   before = estimator.evaluate(eval_fn)
   estimator.train(input_fn, steps=40)
@@ -112,11 +131,6 @@ def test_trains_evaluates_continues_and_exports(make, tmp_path):
   assert np.mean((logits > 0) == labels) == pytest.approx(after["accuracy"], abs=1e-6)
 
 
-def content(model_dir):
-  """dict from id to row of the one table in the newest checkpoint."""
-  reader = tf.train.load_checkpoint(str(model_dir))
-  (prefix,) = [name[:-len("-keys")] for name in reader.get_variable_to_shape_map() if name.endswith("-keys")]
-  return dict(zip(reader.get_tensor(f"{prefix}-keys"), reader.get_tensor(f"{prefix}-values")))
 
 
 def test_a_restart_trains_on_as_if_it_had_not_stopped(tmp_path):
@@ -148,3 +162,13 @@ def test_evaluation_inserts_no_row(tmp_path):
   list(custom(tmp_path).predict(strangers))
   custom(tmp_path).train(input_fn, steps=1)
   assert min(content(tmp_path)) >= BASE
+
+
+def test_a_warm_start(tmp_path):
+  custom(tmp_path / "old").train(input_fn, steps=60)
+  results = []
+  for name, settings in (("cold", None), ("warm", tf.estimator.WarmStartSettings(str(tmp_path / "old")))):
+    estimator = tf.estimator.Estimator(custom_model_fn, str(tmp_path / name), warm_start_from=settings)
+    estimator.train(input_fn, steps=1)
+    results.append(estimator.evaluate(eval_fn)["loss"])
+  assert results[1] < 0.5 * results[0]

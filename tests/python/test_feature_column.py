@@ -1,5 +1,7 @@
 """Feature columns over embedding variables, in stock layers: equal to identity columns over dense variables."""
 
+import contextlib
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -97,6 +99,56 @@ def test_equals_identity_columns(make, optimizer):
       assert names == dense_names  # a checkpoint's names are stock ones
     else:
       assert all(name.endswith(("/part_0", "/part_1")) for name in names)
+
+
+def grouped(kind, scope=contextlib.nullcontext):
+  """Columns of several kinds in one layer: of the ones in `scope`, four are tables of dims and combiners of their own."""
+  with scope():
+    columns = [fc.embedding_column(column(kind, "list"), 4, "mean", initial_rows),
+               fc.embedding_column(column(kind, "one"), 3, "sum", initial_rows),
+               fc.embedding_column(fc.weighted_categorical_column(column(kind, "list"), "weight"), 2, "sqrtn", initial_rows),
+               fc.embedding_column(column(kind, "again"), 4, "mean", initial_rows, max_norm=0.5),
+               fc.embedding_column(column("identity", "two"), 2, "sum", initial_rows)]
+  columns.append(fc.embedding_column(column(kind, "three"), 5, "mean", initial_rows))
+  more = {name: features()["one"] for name in ("again", "two", "three")}
+  variables, outputs = {}, {}
+  layer = v1.feature_column.input_layer({**features(), **more}, columns, cols_to_vars=variables, cols_to_output_tensors=outputs)
+  assert set(variables) == set(outputs) == set(columns) and all(len(found) in (1, 2) for found in variables.values())
+  return layer
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adagrad"])
+def test_columns_of_a_group_are_looked_up_by_one_op_with_the_same_rows(optimizer):
+  counts = []
+
+  def in_scope(kind):
+    output = grouped(kind, feature_column.group_embedding_column_scope)
+    counts.append([op.type for op in output.graph.get_operations()].count("EvGroupLookup"))
+    return output
+
+  expected, dense_names = train(grouped, "identity", optimizer)
+  outputs, names = train(in_scope, "table", optimizer)
+  np.testing.assert_allclose(outputs, expected, rtol=1e-5, atol=1e-6)
+  assert names == dense_names and counts == [2]  # the group's, and that of the column outside
+  np.testing.assert_allclose(train(in_scope, "table", optimizer, PARTITIONER)[0], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_template_of_a_group_has_one_table_a_column(graph):
+  with feature_column.group_embedding_column_scope("ids"):
+    columns = [fc.embedding_column(column("table", key), 4, initializer=initial_rows) for key in ("list", "one")]
+  layer = fc_v1.InputLayer(columns)
+  outputs = [layer(features()) for _ in range(2)]
+  assert len(v1.trainable_variables()) == 2
+  graph.initialize()
+  np.testing.assert_array_equal(*graph.run(outputs))
+
+
+def test_groups_do_not_nest():
+  with feature_column.group_embedding_column_scope("a"), pytest.raises(ValueError, match="got 'b' inside 'a'"):
+    with feature_column.group_embedding_column_scope("b"):
+      pass
+  with feature_column.group_embedding_column_scope():
+    pass
 
 
 def test_any_id_and_no_row_for_an_empty_list(graph):

@@ -235,6 +235,35 @@ def test_a_branch_of_a_graph(graph):
     assert graph.run(ev.size()) == size
 
 
+def test_a_gradient_out_of_a_loop_says_what_to_do(make_ev):
+  ev = make_ev(3, initializer=v1.zeros_initializer())
+  weight = tf.Variable(2.0)
+
+  @tf.function
+  def outside(sources, nested):
+    with tf.GradientTape() as tape:
+      loss = 0.0
+      for i in tf.range(3):
+        if not nested or i > 0:
+          loss += weight * tf.reduce_sum(tf.nn.embedding_lookup(ev, [1, 2] + tf.cast(i, tf.int64)))
+    return tape.gradient(loss, sources)
+
+  for sources in (ev, weight):
+    for nested in (False, True):
+      with pytest.raises(NotImplementedError, match="Look the ids up before the loop"):
+        outside(sources, nested)
+
+  @tf.function
+  def inside():
+    for i in tf.range(3):
+      with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(tf.nn.embedding_lookup(ev, [1, 2] + tf.cast(i, tf.int64)))
+      v1.train.GradientDescentOptimizer(1.0).apply_gradients([(tape.gradient(loss, ev), ev)])
+
+  inside()
+  np.testing.assert_array_equal(tf.gather(ev, [1, 2, 3, 4]).numpy()[:, 0], [-1.0, -2.0, -2.0, -1.0])
+
+
 def test_making_a_gradient_dense_fails(make_ev):
   ev = make_ev(2)
   with tf.GradientTape() as tape:

@@ -77,7 +77,7 @@ def test_every_patch_is_made_once_and_says_why():
   assert all(patch.reason for patch in patches.PATCHES)
   assert len({str(patch) for patch in patches.PATCHES}) == len(patches.PATCHES)
   made = [patch for patch in patches.PATCHES if patch.module.startswith("tensorflow.")]
-  assert len(made) == 5
+  assert made and not [patch for patch in made if patch in patches._waiting]
   before = tf.compat.v1.train.Optimizer.apply_gradients
   patches.apply()
   assert tf.compat.v1.train.Optimizer.apply_gradients is before

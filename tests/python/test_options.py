@@ -1,5 +1,6 @@
 import dataclasses
 
+import numpy as np
 import pytest
 
 import ev_tf
@@ -29,6 +30,7 @@ def test_options_are_frozen_and_padded():
   storage = ev_tf.StorageOption(12, "/tmp/x", [512])
   assert storage.storage_type is ev_tf.StorageType.DRAM_SSDHASH
   assert storage.storage_size == (512, 1 << 30, 1 << 30, 1 << 30)
+  assert ev_tf.StorageOption(storage_size=[512, np.int64(7)]).storage_size[:2] == (512, 7)
   with pytest.raises(dataclasses.FrozenInstanceError):
     storage.storage_path = "/elsewhere"
 
@@ -37,11 +39,18 @@ def test_options_are_frozen_and_padded():
     (lambda: ev_tf.StorageOption(storage_size=512), "storage_size: expected a list"),
     (lambda: ev_tf.StorageOption(storage_size=[0]), "storage_size: expected at least 1, got 0"),
     (lambda: ev_tf.StorageOption(storage_size=[1.5]), "expected an int"),
+    (lambda: ev_tf.StorageOption(storage_size=[1 << 80]), "storage_size: expected 1 to 9223372036854775807, got"),
+    (lambda: ev_tf.GlobalStepEvict(1 << 63), "steps_to_live: expected 1 to 9223372036854775807, got"),
+    (lambda: ev_tf.L2WeightEvict(float("nan")), "l2_weight_threshold: expected a finite number, got nan"),
+    (lambda: ev_tf.CBFFilter(2, 10, float("nan")), "false_positive_probability: expected a finite number, got nan"),
+    (lambda: ev_tf.InitializerOption(default_value_no_permission=float("inf")), "expected a finite number, got inf"),
     (lambda: ev_tf.StorageOption(storage_path="/tmp/x"), "expected a StorageType"),
     (lambda: ev_tf.StorageOption(ev_tf.StorageType.DRAM_SSDHASH), "expected a directory"),
     (lambda: ev_tf.StorageOption(ev_tf.StorageType.HBM_DRAM_SSDHASH), "expected a directory"),
     (lambda: ev_tf.StorageOption(ev_tf.StorageType.DRAM_LEVELDB, ""), "expected a directory, as DRAM_LEVELDB keeps files"),
     (lambda: ev_tf.StorageOption(ev_tf.StorageType.DRAM_PMEM), "expected a directory"),
+    (lambda: ev_tf.StorageOption(ev_tf.StorageType.DRAM_SSDHASH, "gs://bucket/x"), "expected a directory of a mounted file"),
+    (lambda: ev_tf.StorageOption(ev_tf.StorageType.DRAM_SSDHASH, "/tmp/a\0b"), "expected a directory of a mounted file"),
     (lambda: ev_tf.StorageOption(99), "expected one of"),
     (lambda: ev_tf.StorageOption(cache_strategy=7), "cache_strategy"),
     (lambda: ev_tf.InitializerOption(default_value_dim=0), "expected at least 1, got 0"),
@@ -56,6 +65,9 @@ def test_options_are_frozen_and_padded():
     (lambda: ev_tf.CBFFilter(1 << 16), "filter_freq: expected at most 65535, which is what exact counts"),
     (lambda: ev_tf.CheckpointOption(tensor_name_in_ckpt="e"), "ckpt_to_load_from"),
     (lambda: ev_tf.CheckpointOption(always_load_from_specific_ckpt=True), "ckpt_to_load_from"),
+    (lambda: ev_tf.CheckpointOption("/c", init_data_source="/d"), "init_data_source: expected one source"),
+    (lambda: ev_tf.CheckpointOption(init_data_source=3), "init_data_source: expected a str or None, got 3"),
+    (lambda: ev_tf.CheckpointOption(["/c"]), "ckpt_to_load_from: expected a str or None"),
     (lambda: ev_tf.EmbeddingVariableOption(evict_option=ev_tf.GlobalStepEvict(9), record_version=False), "record_version"),
     (lambda: ev_tf.EmbeddingVariableOption(storage_option=None), "expected StorageOption"),
     (lambda: ev_tf.EmbeddingVariableOption(evict_option=3), "expected GlobalStepEvict or L2WeightEvict or None"),
@@ -137,5 +149,6 @@ def test_older_spellings():
     assert options.with_older_spellings(option, 7, None).evict_option == ev_tf.GlobalStepEvict(7)
   with pytest.warns(DeprecationWarning), pytest.raises(ValueError, match="expected no other eviction"):
     options.with_older_spellings(ev_tf.EmbeddingVariableOption(evict_option=ev_tf.L2WeightEvict(1.0)), 7, None)
-  assert options.with_older_spellings(option, None, "x").ckpt.init_data_source == "x"
+  with pytest.warns(DeprecationWarning, match="CheckpointOption"):
+    assert options.with_older_spellings(option, None, "x").ckpt.init_data_source == "x"
   assert options.with_older_spellings(option, None, None) is option

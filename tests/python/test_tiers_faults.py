@@ -225,6 +225,7 @@ def process_folders(path):
   return {name.split("_")[1] for name in os.listdir(path)}
 
 
+@pytest.mark.slow
 def test_what_a_killed_process_leaves(make_ev, tmp_path):
   killed, alive = [start_trainer(tmp_path, "DRAM_SSDHASH") for _ in range(2)]
   try:

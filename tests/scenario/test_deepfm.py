@@ -205,14 +205,14 @@ def test_ev_equals_static_tables(make_run):
     assert ours.held_out_auc == pytest.approx(theirs.held_out_auc, abs=2e-3)
 
 
-@pytest.mark.parametrize("table", ["ev", "static"])
+@pytest.mark.parametrize("table", ["ev", pytest.param("static", marks=pytest.mark.slow)])
 def test_bias_in_a_table_of_its_own_is_the_same_model(make_run, table):
   fused, split = make_run(table, layout="fused"), make_run(table, layout="split")
   assert len(fused.tables.all) == 26 and len(split.tables.all) == 52
   np.testing.assert_allclose(losses_of(fused), losses_of(split), rtol=0, atol=2e-4)
 
 
-@pytest.mark.parametrize("kind", ["DRAM_SSDHASH", "DRAM_LEVELDB"])
+@pytest.mark.parametrize("kind", ["DRAM_SSDHASH", pytest.param("DRAM_LEVELDB", marks=pytest.mark.slow)])
 def test_rows_below_dram_train_to_the_same_losses(make_run, tmp_path, kind):
   # 0.2 MB are 100 rows of each table: less than a batch asks of the large ones.
   spilled = make_run("ev", storage=Storage(kind, 0.2, str(tmp_path / "rows")))
@@ -224,7 +224,7 @@ def test_rows_below_dram_train_to_the_same_losses(make_run, tmp_path, kind):
   assert dram.tables.count_spilled() == 0
 
 
-@pytest.mark.parametrize("table", ["ev", "static"])
+@pytest.mark.parametrize("table", ["ev", pytest.param("static", marks=pytest.mark.slow)])
 def test_resumed_run_has_the_losses_of_an_uninterrupted_one(make_run, table):
   whole = losses_of(make_run(table), 2)
   interrupted, losses = make_run(table, save=True), []

@@ -231,7 +231,25 @@ Status FaultEnv::Rename(const std::string& from, const std::string& to) {
 Status FaultEnv::SyncDirectory(const std::string& path) {
   std::lock_guard<std::mutex> lock(mu_);
   EV_RETURN_IF_ERROR(Change(path + ": sync directory"));
-  synced_ = now_;
+  const auto in_it = [&](const std::string& name) { return name.substr(0, name.rfind('/')) == path; };
+  for (auto it = synced_.begin(); it != synced_.end();) it = in_it(it->first) ? synced_.erase(it) : std::next(it);
+  for (const auto& [name, node] : now_) {
+    if (in_it(name)) synced_[name] = node;
+  }
+  return OkStatus();
+}
+
+Status FaultEnv::Link(const std::string& from, const std::string& to, LinkKind* kind) {
+  std::lock_guard<std::mutex> lock(mu_);
+  EV_RETURN_IF_ERROR(Change(to + ": link"));
+  const auto it = now_.find(from);
+  if (it == now_.end()) return NotFound(from + ": link: no such file");
+  if (now_.count(to) != 0) return IoError(to + ": link: there is one of that name");
+  *kind = link_kind;
+  now_[to] = it->second;
+  if (link_kind == LinkKind::kHardLink) return OkStatus();
+  now_[to] = std::make_shared<Node>(*it->second);
+  now_[to]->synced = now_[to]->now;
   return OkStatus();
 }
 

@@ -31,6 +31,7 @@ class FaultEnv final : public Env {
   void LosePower();
   int64_t changes() const;
   bool direct_allowed = true;
+  LinkKind link_kind = LinkKind::kHardLink;  // what Link() does
 
   // The bytes of a file, to look at and to spoil.
   std::string Contents(const std::string& path);
@@ -44,6 +45,7 @@ class FaultEnv final : public Env {
   Status Unlink(const std::string& path) override;
   Status Rename(const std::string& from, const std::string& to) override;
   Status SyncDirectory(const std::string& path) override;
+  Status Link(const std::string& from, const std::string& to, LinkKind* kind) override;
   Status ReadBatch(Span<const ReadRequest> requests, const ReadDone& done, ReadStats* stats) override;
   std::string read_backend() const override { return "memory"; }
   uint64_t NowNanos() override;

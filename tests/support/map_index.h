@@ -12,12 +12,13 @@ namespace ev::testing {
 
 class MapIndex final : public Relocator {
  public:
-  bool Relocate(Key key, Position from, Position to) override {
+  void Relocate(Span<const Key> keys, Span<const Position> from, Span<const Position> to, Span<bool> moved) override {
     std::lock_guard<std::mutex> lock(mu_);
-    const auto it = map_.find(key);
-    if (it == map_.end() || it->second != from) return false;
-    it->second = to;
-    return true;
+    for (size_t i = 0; i < keys.size(); ++i) {
+      const auto it = map_.find(keys[i]);
+      moved[i] = it != map_.end() && it->second == from[i];
+      if (moved[i]) it->second = to[i];
+    }
   }
   void WhenUnseen(std::function<void()> free) override { free(); }  // a reader here looks again, and compares versions
   bool Find(Key key, Position* position) const {

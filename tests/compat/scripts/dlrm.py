@@ -9,9 +9,10 @@ import options
 tf.logging.set_verbosity(tf.logging.ERROR)
 
 
-def mlp(net, units, name):
+def mlp(args, net, units, name):
   for i, width in enumerate(units):
-    with tf.variable_scope("%s_%d" % (name, i), reuse=tf.AUTO_REUSE) as scope:
+    with tf.variable_scope("%s_%d" % (name, i), partitioner=options.partitioner(args.dense_layer_partitioner),
+                           reuse=tf.AUTO_REUSE) as scope:
       net = tf.layers.dense(net, units=width, activation=tf.nn.relu, name=scope)
       net = tf.layers.batch_normalization(net, training=True, trainable=True)
   return net
@@ -50,13 +51,13 @@ def main():
         columns.append(tf.feature_column.embedding_column(column, dimension=8, combiner="mean"))
       tf.feature_column.input_layer(features, columns, cols_to_output_tensors=outputs)
       rows = [outputs[column] for column in columns]
-  bottom = mlp(dense, [16, 8], "mlp_bot_layer")
+  bottom = mlp(args, dense, [16, 8], "mlp_bot_layer")
   stacked = tf.stack([bottom] + list(rows), axis=1)
   products = tf.matmul(stacked, stacked, transpose_b=True)
   lower = tf.linalg.band_part(tf.ones_like(products), -1, 0) - tf.linalg.band_part(tf.ones_like(products), 0, 0)
   count = len(rows) + 1
   pairs = tf.reshape(tf.boolean_mask(products, tf.cast(lower, tf.bool)), [args.batch_size, count * (count - 1) // 2])
-  top = mlp(tf.concat([bottom, pairs], 1), [16], "mlp_top_layer")
+  top = mlp(args, tf.concat([bottom, pairs], 1), [16], "mlp_top_layer")
   logits = tf.squeeze(tf.layers.dense(top, units=1, name="logits"), 1)
   loss = tf.losses.log_loss(label, tf.sigmoid(logits), reduction=tf.losses.Reduction.SUM_OVER_BATCH_SIZE)
   global_step = tf.train.get_or_create_global_step()

@@ -34,6 +34,7 @@ def parser():
   flags.add_argument("--micro_batch", type=int, default=0)
   flags.add_argument("--incremental_ckpt", type=int, default=0)
   flags.add_argument("--input_layer_partitioner", type=int, default=0)
+  flags.add_argument("--dense_layer_partitioner", type=int, default=0)
   flags.add_argument("--bf16", action="store_true")
   return flags
 
@@ -76,19 +77,23 @@ def optimizer(args, global_step):
 
 
 def input_partitioner(args):
-  if not args.input_layer_partitioner:
-    return None
-  return partitioned_variables.min_max_variable_partitioner(max_partitions=args.input_layer_partitioner, min_slice_size=1)
+  return partitioner(args.input_layer_partitioner)
+
+
+def partitioner(parts):
+  return partitioned_variables.min_max_variable_partitioner(max_partitions=parts, min_slice_size=1) if parts else None
 
 
 def session_config(args, hooks):
   config = tf.ConfigProto(allow_soft_placement=True)
+  assert isinstance(config, tf.ConfigProto) and tf.ConfigProto.FromString(config.SerializeToString()) == config
   config.inter_op_parallelism_threads = 2
   config.intra_op_parallelism_threads = 2
   if args.smartstaged:
     config.graph_options.optimizer_options.do_smart_stage = True
     hooks.append(tf.make_prefetch_hook())
   if args.op_fusion:
+    config.graph_options.optimizer_options.global_jit_level = tf.OptimizerOptions.OFF
     config.graph_options.optimizer_options.do_op_fusion = True
   if args.micro_batch:
     config.graph_options.optimizer_options.micro_batch_num = args.micro_batch

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <utility>
 
@@ -35,6 +36,26 @@ TEST(MemoryRegion, MovesItsMemory) {
   MemoryRegion c;
   c = std::move(b);
   EXPECT_EQ(c.data(), data);
+}
+
+TEST(MemoryRegion, ZeroesWhatItIsAskedTo) {
+  for (const size_t huge_from : {size_t{0}, kHugePageBytes, kNoHugePages}) {
+    for (const auto& [offset, bytes] : {std::pair<size_t, size_t>{0, 0},
+                                        {100, 50},
+                                        {100, 5000},
+                                        {4096, 8192},
+                                        {4000, 100000},
+                                        {kHugePageBytes - 5000, 10000},
+                                        {3, 2 * kHugePageBytes - 3}}) {
+      MemoryRegion region;
+      EV_ASSERT_OK(MemoryRegion::Reserve(2 * kHugePageBytes, huge_from, &region));
+      std::fill_n(region.data(), region.size(), 1);
+      region.Zero(offset, bytes);
+      for (size_t i = 0; i < region.size(); ++i) {
+        ASSERT_EQ(region.data()[i] == 0, i >= offset && i < offset + bytes) << i << " of " << offset << " + " << bytes;
+      }
+    }
+  }
 }
 
 TEST(MemoryRegion, NoAddressSpaceIsAStatusThatSaysHowMuch) {

@@ -8,6 +8,7 @@
 #include <numeric>
 
 #include "ev_tf/env/buffer_pool.h"
+#include "ev_tf/env/guarded_copy.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/temp_dir.h"
 
@@ -15,6 +16,32 @@ namespace ev {
 namespace {
 
 using ::testing::HasSubstr;
+
+TEST(Env, FilesAreClosedLaterAndBeforeSpaceIsSaidToBeOut) {
+  class Watched final : public File {
+   public:
+    explicit Watched(std::atomic<int>* open) : open_(open) { ++*open_; }
+    ~Watched() override { --*open_; }
+    const std::string& path() const override { return path_; }
+    bool direct() const override { return false; }
+    Status ReadAt(uint64_t, Span<std::byte>) override { return OkStatus(); }
+    Status WriteAt(uint64_t, Span<const std::byte>) override { return OkStatus(); }
+    Status Allocate(uint64_t, uint64_t) override { return OkStatus(); }
+    Status Truncate(uint64_t) override { return OkStatus(); }
+    Status Sync() override { return OkStatus(); }
+    Status Size(uint64_t*) override { return OkStatus(); }
+    const std::byte* Map(size_t) override { return nullptr; }
+
+   private:
+    std::atomic<int>* const open_;
+    const std::string path_;
+  };
+  std::atomic<int> open{0};
+  for (int i = 0; i < 100; ++i) Env::Default().CloseLater(std::make_unique<Watched>(&open));
+  Env::Default().CloseNow();
+  EXPECT_EQ(open, 0);
+  EXPECT_FALSE(Env::Default().CloseNow()) << "there is nothing left";
+}
 
 // The operating system's Env with each way to read, direct and not.
 class EnvReads : public ::testing::TestWithParam<std::tuple<bool, bool>> {
@@ -104,6 +131,39 @@ TEST(Env, ErrorsHaveTheirKind) {
   EXPECT_EQ(names, (std::vector<std::string>{"a", "c"}));
 }
 
+TEST(Env, ASecondNameIsALinkOrACopyThatSaysSo) {
+  Env& env = Env::Default();
+  const test::TempDir dir;
+  const test::SmallDisk disk(4 << 20);
+  const std::string bytes(3'000'001, 'x');
+  OpenOptions how;
+  how.create = true;
+  std::unique_ptr<File> file;
+  EV_ASSERT_OK(env.Open(dir / "a", how, &file));
+  EV_ASSERT_OK(file->WriteAt(0, {reinterpret_cast<const std::byte*>(bytes.data()), bytes.size()}));
+  LinkKind kind{};
+  EV_ASSERT_OK(env.Link(dir / "a", dir / "b", &kind));
+  EXPECT_EQ(kind, LinkKind::kHardLink);
+  EXPECT_EQ(env.Link(dir / "a", dir / "b", &kind).code(), StatusCode::kIoError) << "that name is taken";
+  EXPECT_EQ(env.Link(dir / "none", dir / "c", &kind).code(), StatusCode::kNotFound);
+  EXPECT_EQ(env.Link(dir / "a", dir / "none/c", &kind).code(), StatusCode::kNotFound);
+  if (!disk.mounted()) GTEST_SKIP() << "no second file system: " << disk.why();
+  EV_ASSERT_OK(env.Link(dir / "a", disk.path() + "/copy", &kind));
+  EXPECT_EQ(kind, LinkKind::kCopy);
+  uint64_t size = 0;
+  std::unique_ptr<File> copy;
+  EV_ASSERT_OK(env.Open(disk.path() + "/copy", {}, &copy));
+  EV_ASSERT_OK(copy->Size(&size));
+  std::string read(size, '\0');
+  EV_ASSERT_OK(copy->ReadAt(0, {reinterpret_cast<std::byte*>(read.data()), read.size()}));
+  EXPECT_TRUE(read == bytes);
+  // A second one has no room, and leaves nothing.
+  EXPECT_EQ(env.Link(dir / "a", disk.path() + "/more", &kind).code(), StatusCode::kOutOfSpace);
+  std::vector<std::string> names;
+  EV_ASSERT_OK(env.List(disk.path(), &names));
+  EXPECT_EQ(names, std::vector<std::string>{"copy"});
+}
+
 TEST(Env, ALockIsForOne) {
   test::TempDir dir;
   std::unique_ptr<FileLock> lock;
@@ -127,6 +187,52 @@ TEST(Env, AFullDiskIsOutOfSpace) {
   const Status status = file->WriteAt(0, {bytes.get(), 2 << 20});
   EXPECT_EQ(status.code(), StatusCode::kOutOfSpace) << status.ToString();
   EXPECT_EQ(file->Allocate(0, 8 << 20).code(), StatusCode::kOutOfSpace);
+}
+
+TEST(GuardedCopy, CopiesPiecesInTheirOrder) {
+  test::TempDir dir;
+  std::unique_ptr<File> file;
+  OpenOptions how;
+  how.create = true;
+  EV_ASSERT_OK(Env::Default().Open(dir / "file", how, &file));
+  std::vector<std::byte> bytes(64 << 10);
+  for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<std::byte>(i / 256 + i);
+  EV_ASSERT_OK(file->WriteAt(0, bytes));
+  const std::byte* map = file->Map(bytes.size() + (1 << 20));
+  ASSERT_NE(map, nullptr);
+  GuardedCopy copy;
+  for (const size_t length : {1, 280, 5000}) {
+    std::vector<iovec> pieces;
+    for (size_t i = 0; i < GuardedCopy::kMaxPieces; ++i) {
+      pieces.push_back({const_cast<std::byte*>(map) + (i * 7919) % (bytes.size() - length), length});
+    }
+    ASSERT_TRUE(copy.Run(pieces));
+    for (size_t i = 0; i < pieces.size(); ++i) {
+      ASSERT_EQ(std::memcmp(copy.data() + i * length, pieces[i].iov_base, length), 0) << "piece " << i;
+    }
+  }
+  EXPECT_TRUE(copy.Run({}));
+}
+
+TEST(GuardedCopy, WhatCannotBeReadIsFalseAndNoSignal) {
+  test::TempDir dir;
+  std::unique_ptr<File> file;
+  OpenOptions how;
+  how.create = true;
+  EV_ASSERT_OK(Env::Default().Open(dir / "file", how, &file));
+  const std::vector<std::byte> bytes(64 << 10, std::byte{7});
+  EV_ASSERT_OK(file->WriteAt(0, bytes));
+  auto* map = const_cast<std::byte*>(file->Map(bytes.size()));
+  ASSERT_NE(map, nullptr);
+  GuardedCopy copy;
+  const std::vector<iovec> pieces = {{map, 100}, {map + (32 << 10), 100}};
+  EXPECT_TRUE(copy.Run(pieces));
+  EV_ASSERT_OK(file->Truncate(16 << 10));  // under the mapping
+  EXPECT_FALSE(copy.Run(pieces));
+  ASSERT_TRUE(copy.Run(Span<const iovec>(pieces.data(), 1)));
+  EXPECT_EQ(copy.data()[99], std::byte{7});
+  const iovec nowhere{nullptr, 100};
+  EXPECT_FALSE(copy.Run(Span<const iovec>(&nowhere, 1)));
 }
 
 }  // namespace

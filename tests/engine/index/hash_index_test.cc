@@ -12,6 +12,7 @@
 #include "tests/support/index_support.h"
 #include "tests/support/keys.h"
 #include "tests/support/random.h"
+#include "tests/support/sanitizers.h"
 
 namespace ev {
 namespace {
@@ -101,6 +102,8 @@ TEST_F(HashIndexTest, FindServesEveryBatchSizeAndDuplicates) {
 }
 
 TEST_F(HashIndexTest, KeysOfOneSegmentSplitIt) {
+  // Until the first split each key walks past all others: minutes, of one thread.
+  if (test::kUnderThreadSanitizer) GTEST_SKIP() << "HashIndexThreads splits segments under many threads";
   constexpr int kBits = 10;
   const std::vector<Key> keys = test::KeysOfPrefix(0x2a5, kBits, 60000);  // three times what one segment holds
   InsertAll(&index_, keys);
@@ -124,6 +127,25 @@ TEST_F(HashIndexTest, KeysOfOneHomeLineOverflowAndWrapAround) {
     const std::vector<Key> absent = test::KeysOfHomeLine(low, 0, 1, 100);
     for (const Location location : FindAll(index, absent)) ASSERT_EQ(location, kNoLocation);
   }
+}
+
+// As a call inserts them: sorted by the top bits of their hashes.  Without early splits a key of a first batch is a hundred steps from home.
+TEST_F(HashIndexTest, KeysThatComeAStripeAtATimeStandNearTheirHome) {
+  std::vector<Key> keys(20000);
+  std::iota(keys.begin(), keys.end(), 1);
+  const auto stripe = [](Key key) { return HashKey(key) >> 58; };
+  std::stable_sort(keys.begin(), keys.end(), [&](Key a, Key b) { return stripe(a) < stripe(b); });
+  size_t steps = 0;
+  for (size_t i = 0; i < keys.size(); ++i) {
+    InsertAll(&index_, {keys[i]}, static_cast<Location>(i));
+    const EpochGuard guard(epochs_);
+    const IndexProbe probe(index_);
+    const uint64_t hash = HashKey(keys[i]);
+    const IndexProbe::View* view = probe.FindView(hash);
+    for (uint32_t at = view->HomeLine(hash); view->line(at)->Match(keys[i]) < 0; at = view->Next(at)) ++steps;
+  }
+  EXPECT_LT(static_cast<double>(steps) / static_cast<double>(keys.size()), 5);
+  ExpectFound(index_, keys);
 }
 
 TEST_F(HashIndexTest, RemovalGivesMemoryBack) {

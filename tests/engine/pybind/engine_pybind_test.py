@@ -245,6 +245,47 @@ def test_metrics_count_what_happened(ev):
   assert {name: metrics[name] for name in expected} == expected
 
 
+def as_bfloat16(values):
+  """float32 rounded to the nearest bfloat16, of two the even one."""
+  bits = np.asarray(values, np.float32).view(np.uint32).astype(np.uint64)
+  return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16 << 16).astype(np.uint32).view(np.float32)
+
+
+class TestValueTypes:
+  ROUND = {"float32": lambda v: v, "float16": lambda v: v.astype(np.float16).astype(np.float32), "bfloat16": as_bfloat16}
+
+  @pytest.mark.parametrize("value_type", ROUND)
+  def test_values_are_rounded_after_each_update(self, value_type):
+    rounded, rng = self.ROUND[value_type], np.random.default_rng(3)
+    defaults = rng.normal(size=[1, 19]).astype(np.float32)
+    ev = engine.EmbeddingVariable(19, defaults, value_type=value_type)
+    assert ev.value_type == value_type
+    row, accumulator = rounded(defaults[0]), np.full(19, 0.25, np.float32)
+    np.testing.assert_array_equal(ev.lookup([5])[0], row)
+    for _ in range(50):
+      grad = rng.normal(size=19).astype(np.float32)
+      ev.apply(engine.adagrad(0.5, initial_accumulator=0.25), [5], grad[None])
+      accumulator += grad * grad
+      row = rounded(row - np.float32(0.5) * grad / np.sqrt(accumulator))
+      np.testing.assert_allclose(ev.lookup([5])[0], row, rtol=1e-6 if value_type == "float32" else 0.01)
+      row = ev.lookup([5])[0]
+      np.testing.assert_array_equal(row, rounded(row))
+    np.testing.assert_allclose(ev.read_rows([5])["slots"][0], accumulator, rtol=1e-5)
+
+  @pytest.mark.parametrize("value_type, row_bytes", [("float32", 80), ("float16", 48), ("bfloat16", 48)])
+  def test_rows_take_what_their_values_take(self, value_type, row_bytes):
+    ev = engine.EmbeddingVariable(19, np.zeros([1, 19], np.float32), value_type=value_type)
+    assert ev.metrics()["row_bytes"] == row_bytes
+
+  @pytest.mark.parametrize("value_type", ["float16", "bfloat16"])
+  def test_rows_that_are_written_are_rounded(self, value_type):
+    values = np.random.default_rng(4).normal(size=[500, 19]).astype(np.float32)
+    ev = engine.EmbeddingVariable(19, values[:1], value_type=value_type)
+    ev.write_rows(np.arange(500), values)
+    np.testing.assert_array_equal(ev.lookup(np.arange(500)), self.ROUND[value_type](values))
+    np.testing.assert_array_equal(ev.read_rows(np.arange(500))["values"], self.ROUND[value_type](values))
+
+
 class TestConstruction:
   @pytest.mark.parametrize(("kwargs", "error", "message"), [
       ({"dim": 0}, ValueError, "dim"),
@@ -255,6 +296,7 @@ class TestConstruction:
       ({"default_rows": np.zeros(4, np.float32)}, ValueError, "default_rows: expected a matrix"),
       ({"default_rows": np.zeros((0, 4), np.float32)}, ValueError, "default"),
       ({"threads": 0}, ValueError, "threads: expected 1 to 1024, received 0"),
+      ({"value_type": "half"}, ValueError, "value_type: expected 'float32', 'float16' or 'bfloat16', received 'half'"),
       ({"dim": 4.0}, TypeError, "incompatible"),
   ])
   def test_a_bad_argument_is_refused(self, kwargs, error, message):

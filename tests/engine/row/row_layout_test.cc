@@ -38,6 +38,17 @@ TEST(RowLayout, SlotsStandBehindOneAnother) {
   EXPECT_EQ(layout.slot_floats(), 10);
 }
 
+TEST(RowLayout, AValueOfTwoByteElementsTakesHalfAndSlotsStayFloats) {
+  for (const ValueType type : {ValueType::kFloat16, ValueType::kBFloat16}) {
+    RowLayout layout(9, type);
+    EXPECT_EQ(layout.value_bytes(), 18u);
+    ASSERT_TRUE(layout.WithSlot({"m", 9, 0.5f}, &layout).ok());
+    EXPECT_EQ(layout.slot_offset(0), 8u);
+    EXPECT_EQ(layout.row_bytes(), 32u + 48u);
+    EXPECT_EQ(layout.slot_floats(), 9);
+  }
+}
+
 TEST(RowLayout, FindSlotKnowsEverySlotByName) {
   const RowLayout layout = WithSlots(4, {{"Adam/m", 4, 0.0f}, {"Adam/v", 4, 0.0f}});
   EXPECT_EQ(layout.FindSlot("Adam/m"), 0);

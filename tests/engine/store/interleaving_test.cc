@@ -106,6 +106,114 @@ TEST_P(Interleaving, E2ADemotionInTheMiddleOfARemovalFindsNothing) {
   EXPECT_EQ(table_.store().hot_rows(), 0u);
 }
 
+// --- a row that gets a copy ---
+
+TEST_P(Interleaving, RowsHaveCopiesUntilTheyAreWritten) {
+  for (Key key = 0; key < 9000; ++key) Add(key, 1);
+  EV_ASSERT_OK(table_.store().CopyDown());
+  EXPECT_EQ(table_.store().hot_rows(), 9000u) << "they stay where they are";
+  EXPECT_EQ(table_.RowsBelow(), 9000u);
+  const int64_t writes = table_.store().metrics(1).writes;
+  EV_ASSERT_OK(table_.store().CopyDown());
+  EXPECT_EQ(table_.store().metrics(1).writes, writes) << "each has one already";
+  for (Key key = 0; key < 100; ++key) Add(key, 1);
+  EXPECT_EQ(table_.RowsBelow(), 8900u);
+  Down();
+  EXPECT_EQ(table_.store().metrics(kHotTier).clean_demotions, 8900);
+  EXPECT_EQ(table_.store().metrics(1).writes, writes + 100);
+  for (Key key = 0; key < 9000; ++key) ASSERT_EQ(table_.Read(key), key < 100 ? 2 : 1) << key;
+  EXPECT_EQ(table_.RowsBelow(), 9000u);
+}
+
+TEST_P(Interleaving, E1ARowThatIsUpdatedWhileItGetsACopyHasNone) {
+  for (const char* point : {"copy_down.started", "copy_down.written"}) {
+    SCOPED_TRACE(point);
+    table_.Remove(7);
+    Add(7, 1);
+    points_.Once(point, [&] { Add(7, 10); });
+    EV_ASSERT_OK(table_.store().CopyDown());
+    EXPECT_EQ(table_.RowsBelow(), 0u) << "the copy that lost is given back";
+    Down();
+    EXPECT_EQ(table_.Read(7), 11);
+    EXPECT_EQ(table_.RowsBelow(), 1u);
+  }
+}
+
+TEST_P(Interleaving, E2ARowThatIsRemovedOrMadeAnewWhileItGetsACopyHasNone) {
+  for (const char* point : {"copy_down.started", "copy_down.written"}) {
+    for (const bool again : {false, true}) {
+      SCOPED_TRACE(std::string(point) + (again ? " again" : ""));
+      Add(7, 1);
+      points_.Once(point, [&] {
+        EXPECT_EQ(table_.Remove(7), 1u);
+        table_.store().epochs().Collect();  // the row's place is free again, and is taken again
+        if (again) Add(7, 100);
+      });
+      EV_ASSERT_OK(table_.store().CopyDown());
+      EXPECT_EQ(table_.RowsBelow(), 0u);
+      EXPECT_EQ(table_.Look(7), again ? 100 : TieredStore::kNone);
+      Down();
+      EXPECT_EQ(table_.Look(7), again ? 100 : TieredStore::kNone);
+      table_.Remove(7);
+    }
+  }
+}
+
+// Copies are written 4096 at a time.
+TEST_P(Interleaving, WhoeverWantsRoomGoesBetweenCopies) {
+  for (Key key = 0; key < 9000; ++key) Add(key, 1);
+  std::thread update;
+  Event roomy;
+  points_.Once("copy_down.started", [&] {
+    const auto begun = std::make_shared<Event>();
+    update = std::thread([&, begun] {
+      begun->Set();
+      EV_EXPECT_OK(table_.store().Demote(1000));
+      roomy.Set();
+    });
+    ASSERT_TRUE(begun->Wait());
+    while (table_.store().waiting_for_turn() == 0) std::this_thread::yield();
+  });
+  int copies = 0;
+  SyncPoints::Global().At("copy_down.written", [&] {
+    if (++copies != 2) return;
+    EXPECT_TRUE(roomy.Wait(std::chrono::milliseconds(0))) << "it waits for all copies";
+  });
+  EV_ASSERT_OK(table_.store().CopyDown());
+  update.join();
+  EXPECT_LE(table_.store().hot_rows(), 1000u);
+  for (Key key = 0; key < 9000; ++key) ASSERT_EQ(table_.Read(key), 1) << key;
+}
+
+// Each move waits until another thread waits to move rows, so that there is always one.
+TEST_P(Interleaving, CopiesComeToAnEndWhereSomebodyAlwaysWantsRoom) {
+  for (Key key = 0; key < 9000; ++key) Add(key, 1);
+  std::atomic<bool> done{false};
+  std::atomic<int> moves{0};
+  SyncPoints::Global().At("demote.started", [&] {
+    ++moves;
+    while (!done.load() && table_.store().waiting_for_turn() < 2) std::this_thread::yield();
+  });
+  std::vector<std::thread> movers;
+  points_.Once("copy_down.started", [&] {
+    for (int i = 0; i < 6; ++i) {
+      movers.emplace_back([&, i] {
+        for (Key key = 10000 + i; !done.load(); key += 6) {
+          Add(key, 1);
+          Down();
+        }
+      });
+    }
+    while (table_.store().waiting_for_turn() < 2) std::this_thread::yield();
+  });
+  EV_EXPECT_OK(table_.store().CopyDown());
+  // Some dozens, up to 300 seen; where copies waited until nobody wanted room, tens of thousands.
+  EXPECT_LT(moves.load(), 5000);
+  done = true;
+  for (std::thread& mover : movers) mover.join();
+  for (Key key = 0; key < 9000; ++key) ASSERT_EQ(table_.Read(key), 1) << key;
+}
+
 // --- a row on its way up ---
 
 TEST_P(Interleaving, E1APromotionThatReadAnOldRowLosesToANewerOne) {
@@ -253,6 +361,27 @@ TEST_P(Interleaving, E4LookupsGoOnWhileTheDeviceWrites) {
   writer.join();
   second.join();
   for (Key key = 0; key < 64; ++key) EXPECT_EQ(table_.Read(key), 2);
+}
+
+// Rows go down 4096 at a time.
+TEST_P(Interleaving, WhoeverWantsRoomWaitsForNoMoreThanThat) {
+  for (Key key = 0; key < 5000; ++key) Add(key, 1);
+  int writes = 0;
+  Event roomy;
+  std::thread update;
+  SyncPoints::Global().At("demote.started", [&] {
+    if (++writes != 2) return;
+    update = std::thread([&] {
+      EV_EXPECT_OK(table_.store().DemoteOrWait(1000));
+      roomy.Set();
+    });
+    EXPECT_TRUE(roomy.Wait(std::chrono::seconds(20))) << "it waits for the whole turn";
+  });
+  Down();
+  ASSERT_EQ(writes, 2);
+  update.join();
+  EXPECT_EQ(table_.store().hot_rows(), 0u);
+  EV_EXPECT_OK(table_.store().DemoteOrWait(0));  // nobody's turn: its own
 }
 
 INSTANTIATE_TEST_SUITE_P(All, Interleaving,

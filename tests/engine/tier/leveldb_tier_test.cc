@@ -208,6 +208,55 @@ TEST_F(LevelDbTierTest, PositionsStartAgainAndMissTheOnesInUse) {
   EXPECT_EQ(Scan(*tier_), put_);
 }
 
+TEST_F(LevelDbTierTest, ARowThatComesBackTakesItsPlaceAgain) {
+  ASSERT_TRUE(Open().ok());
+  std::vector<Position> first, second;
+  ASSERT_TRUE(Put(-50, 100, 1, &first).ok());
+  for (int i = 0; i < 100; i += 2) Remove(-50 + i, first[static_cast<size_t>(i)]);
+  EXPECT_EQ(tier_->size(), 50u);
+  EXPECT_EQ(Scan(*tier_), put_) << "what is still in the database and was removed is not there";
+  ASSERT_TRUE(Put(-50, 100, 2, &second).ok());
+  int again = 0;
+  for (size_t i = 0; i < 100; ++i) {
+    if (i % 2 != 0) {
+      ASSERT_NE(first[i], second[i]) << "another copy is there";
+    }
+    again += first[i] == second[i] ? 1 : 0;
+  }
+  EXPECT_GT(again, 20);  // of 50, which share 64 places
+  EXPECT_EQ(tier_->size(), 150u);
+  EXPECT_EQ(Scan(*tier_), put_);
+  ASSERT_TRUE(tier_->Flush().ok());
+  ASSERT_TRUE(Open().ok());
+  EXPECT_EQ(Scan(*tier_), put_) << "rows that lost their place were deleted";
+}
+
+TEST_F(LevelDbTierTest, VacatedPositionsGrowAndTheNewerOfTwoStays) {
+  VacatedPositions vacated;
+  EXPECT_EQ(vacated.Take(1), VacatedPositions::kNone);
+  vacated.Fit(1);
+  std::map<Key, Position> noted;
+  size_t lost_count = 0;
+  for (Key key = 0; key < 20000; ++key) {
+    vacated.Fit(static_cast<size_t>(key) * 16);
+    VacatedPositions::Entry lost;
+    vacated.Add(key, static_cast<Position>(key) + 7, &lost);
+    noted[key] = static_cast<Position>(key) + 7;
+    if (lost.position == VacatedPositions::kNone) continue;
+    ++lost_count;
+    ASSERT_EQ(noted.erase(lost.key), 1u);
+  }
+  std::map<Key, Position> found;
+  vacated.ForEach([&](const VacatedPositions::Entry& entry) { found[entry.key] = entry.position; });
+  EXPECT_EQ(found, noted);
+  EXPECT_EQ(found.size() + lost_count, 20000u);
+  for (Key key = 0; key < 20000; ++key) {
+    const auto it = noted.find(key);
+    ASSERT_EQ(vacated.Take(key), it == noted.end() ? VacatedPositions::kNone : it->second) << key;
+    ASSERT_EQ(vacated.Take(key), VacatedPositions::kNone) << key;
+  }
+}
+
 TEST_F(LevelDbTierTest, AMissingRowIsNotFound) {
   ASSERT_TRUE(Open().ok());
   std::vector<Position> positions;

@@ -115,8 +115,7 @@ TEST_P(SsdLogConcurrency, NeverAWrongRow) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, SsdLogConcurrency,
-                         ::testing::Combine(::testing::Values(SsdIoMode::kDirect, SsdIoMode::kBuffered,
-                                                              SsdIoMode::kMapped),
+                         ::testing::Combine(::testing::Values(SsdIoMode::kDirect, SsdIoMode::kBuffered),
                                             ::testing::Bool()));
 
 }  // namespace

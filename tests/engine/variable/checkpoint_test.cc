@@ -7,11 +7,13 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdlib>
+#include <iterator>
 #include <set>
 #include <thread>
 
 #include "ev_tf/optim/sgd.h"
 #include "ev_tf/variable/storage_type.h"
+#include "tests/support/fault_env.h"
 #include "tests/support/keys.h"
 #include "tests/support/random.h"
 #include "tests/support/sanitizers.h"
@@ -65,10 +67,29 @@ std::unique_ptr<EmbeddingVariable> Load(const VariableOptions& options, const st
 
 class CheckpointTest : public ::testing::TestWithParam<std::tuple<StorageType, bool>> {
  protected:
+  void SetUp() override {
+    VariableOptions options = Options(1, false);
+    std::unique_ptr<EmbeddingVariable> variable;
+    Status made = Storage(&options);
+    if (made.ok()) made = EmbeddingVariable::Create(options, std::vector<float>(1), &variable);
+    if (made.code() == StatusCode::kUnavailable) GTEST_SKIP() << made.ToString();
+    EV_ASSERT_OK(made);
+  }
+  Status Storage(VariableOptions* options) const {
+    const int64_t hot = int64_t{64 << 10} / (Shrunk() ? 16 : 1);
+    return MakeStorage(std::get<0>(GetParam()), dir_ / "tiers", {hot, 2 * hot}, CacheStrategy::kLru, &options->storage);
+  }
+  // LevelDB is slow to fill, so its tables are small, and DRAM above it.
+  bool Shrunk() const {
+    return std::get<0>(GetParam()) == StorageType::kDramLevelDb ||
+           std::get<0>(GetParam()) == StorageType::kDramPmemLevelDb;
+  }
+  size_t Size(size_t n, size_t under_thread_sanitizer) const {
+    return (test::kUnderThreadSanitizer ? under_thread_sanitizer : n) / (Shrunk() ? 16 : 1);
+  }
   VariableOptions TheOptions(int64_t dim) const {
-    const auto& [type, meta] = GetParam();
-    VariableOptions options = Options(dim, meta);
-    EV_EXPECT_OK(MakeStorage(type, dir_.path() + "/tiers", 64 << 10, CacheStrategy::kLru, &options.storage));
+    VariableOptions options = Options(dim, std::get<1>(GetParam()));
+    EV_EXPECT_OK(Storage(&options));
     return options;
   }
   std::string File(const std::string& name) const { return dir_.path() + "/" + name; }
@@ -79,7 +100,7 @@ class CheckpointTest : public ::testing::TestWithParam<std::tuple<StorageType, b
 
 TEST_P(CheckpointTest, WhatIsSavedComesBackAndTrainsOn) {
   for (const int64_t dim : {1, 5, 16}) {
-    const std::vector<Key> keys = ManyKeys(test::kUnderThreadSanitizer ? 3000 : 20000);
+    const std::vector<Key> keys = ManyKeys(Size(20000, 3000));
     const auto variable = Trained(TheOptions(dim), keys);
     EV_ASSERT_OK(SaveTable(*variable, File("t"), *executor_));
     const auto loaded = Load(TheOptions(dim), {File("t")});
@@ -93,10 +114,13 @@ TEST_P(CheckpointTest, WhatIsSavedComesBackAndTrainsOn) {
 }
 
 TEST_P(CheckpointTest, AnyNumberOfPartsBecomesAnyOther) {
-  const std::vector<Key> keys = ManyKeys(test::kUnderThreadSanitizer ? 1000 : 5000);
+  const std::vector<Key> keys = ManyKeys(Size(5000, 1000));
   const auto part_of = [](Key key, int64_t parts) { return FloorMod(key, 1000) % parts; };
   const auto whole = Trained(TheOptions(4), keys);
-  for (int64_t p = 1; p <= 5; ++p) {
+  // Each opens a table, which takes seconds under the thread sanitizer.
+  const std::vector<int64_t> counts =
+      test::kUnderThreadSanitizer ? std::vector<int64_t>{1, 3} : std::vector<int64_t>{1, 2, 3, 4, 5};
+  for (const int64_t p : counts) {
     std::vector<std::string> files;
     for (int64_t i = 0; i < p; ++i) {
       std::vector<Key> mine;
@@ -109,7 +133,7 @@ TEST_P(CheckpointTest, AnyNumberOfPartsBecomesAnyOther) {
       files.push_back(File("p" + std::to_string(i)));
       EV_ASSERT_OK(SaveTable(*part, files.back(), *executor_));
     }
-    for (int64_t q = 1; q <= 5; ++q) {
+    for (const int64_t q : counts) {
       SCOPED_TRACE(::testing::Message() << p << " parts to " << q);
       int64_t rows = 0;
       for (int64_t j = 0; j < q; ++j) {
@@ -138,8 +162,32 @@ TEST_P(CheckpointTest, AnEmptyTableIsATable) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Storage, CheckpointTest,
-                         ::testing::Combine(::testing::Values(StorageType::kDram, StorageType::kDramSsdHash),
+                         ::testing::Combine(::testing::Values(StorageType::kDram, StorageType::kDramSsdHash,
+                                                              StorageType::kDramPmem, StorageType::kDramPmemSsdHash),
                                             ::testing::Bool()));
+// Once: opening twenty of them takes seconds.
+INSTANTIATE_TEST_SUITE_P(OverLevelDb, CheckpointTest,
+                         ::testing::Combine(::testing::Values(StorageType::kDramLevelDb, StorageType::kDramPmemLevelDb),
+                                            ::testing::Values(true)));
+
+TEST(Checkpoint, DefaultRowsMayBeLongerThanAPieceOfTheFile) {
+  const test::TempDir dir;
+  const auto executor = NewThreadPoolExecutor(2);
+  const int64_t dim = 1024;
+  for (const int64_t default_rows : {500, 512, 600, 3000}) {  // below 2 MiB, on it and above
+    SCOPED_TRACE(default_rows);
+    const std::vector<Key> keys = ManyKeys(2000);
+    const auto variable = NewVariable(Options(dim, true), test::DefaultMatrix(default_rows, dim));
+    test::Apply(variable.get(), test::SgdCase(), keys, std::vector<float>(keys.size() * static_cast<size_t>(dim), 0.5f),
+                3);
+    EV_ASSERT_OK(SaveTable(*variable, dir / "t", *executor));
+    const auto loaded = Load(Options(dim, true), {dir / "t"});
+    ExpectSame(*variable, *loaded, keys);
+    EXPECT_TRUE(std::equal(variable->default_rows().begin(), variable->default_rows().end(),
+                           loaded->default_rows().begin(), loaded->default_rows().end()));
+    EV_EXPECT_OK(VerifyTable(dir / "t"));
+  }
+}
 
 TEST(Checkpoint, SlotsAndVersionsCanStartAnew) {
   const test::TempDir dir;
@@ -197,6 +245,84 @@ TEST(Checkpoint, CountsOfAFilterComeBack) {
   EXPECT_TRUE(Load(options, {dir.path() + "/t"}, without)->FilteredKeys().empty());
 }
 
+// Megabytes go to the device, and come from it, in long pieces; where there is no way past the page cache, through it.
+TEST(Checkpoint, ALargeTableComesBackInAnyParts) {
+  const std::vector<Key> keys = ManyKeys(60000);
+  const VariableOptions options = Options(5, true);
+  const auto variable = Trained(options, keys);
+  const auto executor = NewThreadPoolExecutor(3);
+  for (const bool direct : {true, false}) {
+    SCOPED_TRACE(direct);
+    testing::FaultEnv env;
+    env.direct_allowed = direct;
+    EV_ASSERT_OK(SaveTable(*variable, "disk/table", *executor, &env));
+    EV_ASSERT_OK(VerifyTable("disk/table", &env));
+    EXPECT_GT(env.TotalBytes(), 4u << 20);
+    const std::vector<std::string> paths = {"disk/table"};
+    std::unique_ptr<EmbeddingVariable> loaded;
+    EV_ASSERT_OK(LoadTable(options, paths, {}, *executor, &loaded, &env));
+    ExpectSame(*variable, *loaded, keys);
+    int64_t rows = 0;
+    for (int64_t part = 0; part < 3; ++part) {
+      LoadOptions load;
+      load.partition = part;
+      load.partitions = 3;
+      EV_ASSERT_OK(LoadTable(options, paths, load, *executor, &loaded, &env));
+      std::vector<Key> own;
+      std::copy_if(keys.begin(), keys.end(), std::back_inserter(own),
+                   [&](Key key) { return IsOfPartition(key, load); });
+      ExpectSame(*variable, *loaded, own);
+      rows += loaded->size();
+    }
+    EXPECT_EQ(rows, variable->size());
+    // What a block in the middle has lost is found.
+    std::string bytes = env.Contents("disk/table");
+    bytes[bytes.size() / 2] = static_cast<char>(bytes[bytes.size() / 2] ^ 4);
+    env.SetContents("disk/table", bytes);
+    const Status damaged = LoadTable(options, paths, {}, *executor, &loaded, &env);
+    EXPECT_EQ(damaged.code(), StatusCode::kCorruption);
+    EXPECT_THAT(damaged.message(), HasSubstr("disk/table @ "));
+    EXPECT_THAT(damaged.message(), HasSubstr("crc of a block: expected"));
+  }
+}
+
+TEST(Checkpoint, RowsThatStandInTwoFilesAreRefused) {
+  const std::vector<Key> keys = ManyKeys(30000);
+  const VariableOptions options = Options(5, true);
+  const test::TempDir dir;
+  const auto executor = NewThreadPoolExecutor(2);
+  const std::vector<std::string> paths = {dir.path() + "/a", dir.path() + "/b"};
+  EV_ASSERT_OK(SaveTable(*Trained(options, keys), paths[0], *executor));
+  EV_ASSERT_OK(SaveTable(*Trained(options, {keys[0], keys[1], 987654321987}), paths[1], *executor));
+  std::unique_ptr<EmbeddingVariable> loaded;
+  const Status status = LoadTable(options, paths, {}, *executor, &loaded);
+  EXPECT_EQ(status.code(), StatusCode::kInvalidArgument);
+  EXPECT_THAT(status.message(), HasSubstr("keys: expected distinct keys, found 30003 of which 30001 are distinct"));
+}
+
+TEST(Checkpoint, ALoadTellsHowFarItIs) {
+  const test::TempDir dir;
+  const auto executor = NewThreadPoolExecutor(2);
+  const std::vector<Key> keys = ManyKeys(20000);
+  EV_ASSERT_OK(SaveTable(*Trained(Options(16), keys), dir.path() + "/t", *executor));
+  for (const int64_t partitions : {1, 3}) {
+    std::atomic<int64_t> calls{0}, most{0}, total{0};
+    LoadOptions load;
+    load.partitions = partitions;
+    load.progress = [&](int64_t done, int64_t of) {
+      ++calls;
+      total = of;
+      for (int64_t seen = most; done > seen && !most.compare_exchange_weak(seen, done);) {
+      }
+    };
+    const auto loaded = Load(Options(16), {dir.path() + "/t"}, load);
+    EXPECT_GT(calls, 5);
+    EXPECT_EQ(most, total) << "the last call says that all is done";
+    EXPECT_GE(total, loaded->size()) << "blocks that hold rows of the partition";
+    EXPECT_LE(total, static_cast<int64_t>(keys.size()));
+  }
+}
+
 TEST(Checkpoint, AFileSaysWhatItIs) {
   const test::TempDir dir;
   const auto executor = NewThreadPoolExecutor(2);
@@ -234,6 +360,50 @@ TEST(Checkpoint, EachRefusalHasItsWords) {
   EXPECT_EQ(out, nullptr);
   EXPECT_THAT(SaveTable(*Trained(Options(4), {1}), dir.path() + "/no/where", *executor).ToString(),
               HasSubstr("NotFound"));
+}
+
+std::vector<float> Columns(const std::vector<float>& rows, size_t width, size_t from, size_t to) {
+  std::vector<float> columns;
+  for (size_t i = 0; i < rows.size(); i += width) {
+    const auto row = rows.begin() + static_cast<std::ptrdiff_t>(i);
+    columns.insert(columns.end(), row + static_cast<std::ptrdiff_t>(from), row + static_cast<std::ptrdiff_t>(to));
+  }
+  return columns;
+}
+
+TEST(Checkpoint, AnotherDimIsCutOrFilled) {
+  const test::TempDir dir;
+  const auto executor = NewThreadPoolExecutor(2);
+  const std::vector<Key> keys = ManyKeys(40);
+  const auto saved = Trained(Options(4), keys);
+  EV_ASSERT_OK(SaveTable(*saved, dir.path() + "/t", *executor));
+  const test::StoredRows before = ReadRows(*saved, keys);
+  LoadOptions load;
+  load.any_dim = true;
+  const auto cut = Load(Options(3), {dir.path() + "/t"}, load);
+  const test::StoredRows shorter = ReadRows(*cut, keys);
+  EXPECT_EQ(shorter.values, Columns(before.values, 4, 0, 3));
+  EXPECT_EQ(Columns(shorter.slots, 6, 0, 3), Columns(before.slots, 8, 0, 3));
+  EXPECT_EQ(Columns(shorter.slots, 6, 3, 6), Columns(before.slots, 8, 4, 7));
+
+  std::unique_ptr<EmbeddingVariable> out;
+  const std::vector<std::string> paths{dir.path() + "/t"};
+  EXPECT_THAT(LoadTable(Options(6), paths, load, *executor, &out).ToString(),
+              HasSubstr("t: dim: expected 6, found 4; the new columns come from the variable's initial rows"));
+  const std::vector<float> own = test::DefaultMatrix(3, 6);
+  load.own_default_rows = own;
+  const auto filled = Load(Options(6), paths, load);
+  const test::StoredRows longer = ReadRows(*filled, keys);
+  EXPECT_EQ(Columns(longer.values, 6, 0, 4), before.values);
+  std::vector<float> expected;
+  for (const Key key : keys) {
+    const size_t row = static_cast<size_t>(FloorMod(key, 3)) * 6;
+    expected.insert(expected.end(), {own[row + 4], own[row + 5]});
+  }
+  EXPECT_EQ(Columns(longer.values, 6, 4, 6), expected);
+  EXPECT_EQ(Columns(longer.slots, 12, 6, 10), Columns(before.slots, 8, 4, 8));
+  const float initial = filled->slots()[1].initial;
+  EXPECT_EQ(Columns(longer.slots, 12, 10, 12), std::vector<float>(2 * keys.size(), initial));
 }
 
 // Rows are saved whole while threads train, look up, insert and remove.  Each update adds one to every float of a row and

@@ -54,6 +54,59 @@ TEST_P(RowsTest, WhatIsWrittenIsRead) {
   EXPECT_EQ(ev_->metrics().inserts, ev_->size());
 }
 
+// AddRows: what a load puts in without looking for it first.
+TEST_P(RowsTest, AddedRowsAreAsWrittenOnes) {
+  const std::vector<Key> keys = ManyKeys(10000);
+  const std::vector<SlotSpec> slots = {{"a", dim_, 0.1f}};
+  const std::vector<SlotSpec> none;
+  const size_t floats = keys.size() * static_cast<size_t>(dim_);
+  const std::vector<float> values = random_.Floats(floats, -1, 1);
+  const std::vector<float> columns = random_.Floats(floats, -1, 1);
+  std::vector<int64_t> numbers(keys.size());
+  for (size_t i = 0; i < keys.size(); ++i) numbers[i] = static_cast<int64_t>(i);
+  SerialExecutor serial;
+  const auto written = NewVariable(Options(dim_, true), test::DefaultMatrix(8, dim_));
+  EV_ASSERT_OK(written->WriteRows(keys, slots, {values, columns, numbers, numbers}));
+  EV_ASSERT_OK(ev_->WriteRows({}, slots, {}));
+  EV_ASSERT_OK(ev_->Reserve(static_cast<int64_t>(keys.size()), serial));
+  int64_t added = 0;
+  EV_ASSERT_OK(ev_->AddRows(keys, slots, {values, columns, numbers, numbers}, &added));
+  EXPECT_EQ(added, static_cast<int64_t>(keys.size()));
+  EXPECT_EQ(ev_->size(), added);
+  EXPECT_EQ(ev_->metrics().inserts, added);
+  const test::StoredRows rows = ReadRows(*ev_, keys);
+  const test::StoredRows expected = ReadRows(*written, keys);
+  EXPECT_EQ(rows.found, expected.found);
+  EXPECT_EQ(rows.values, values);
+  EXPECT_EQ(rows.slots, columns);
+  EXPECT_EQ(rows.frequencies, numbers);
+  EXPECT_EQ(rows.versions, numbers);
+  // Slots that it does not bring are initial ones.
+  const Key other = 123456789123;
+  const std::vector<float> one(static_cast<size_t>(dim_), 7);
+  EV_ASSERT_OK(ev_->AddRows({&other, 1}, none, {one, {}, {}, {}}, &added));
+  EXPECT_EQ(ReadRows(*ev_, {other}).slots, std::vector<float>(static_cast<size_t>(dim_), 0.1f));
+  EXPECT_EQ(ReadRows(*ev_, {other}).versions, std::vector<int64_t>{-1});
+}
+
+TEST_P(RowsTest, AKeyThatIsAddedTwiceKeepsItsRow) {
+  const std::vector<Key> keys = {1, 2, 1};
+  std::vector<float> values(3 * static_cast<size_t>(dim_));
+  for (size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(i);
+  int64_t added = 0;
+  EV_ASSERT_OK(ev_->AddRows(keys, {}, {values, {}, {}, {}}, &added));
+  EXPECT_EQ(added, 2);
+  EV_ASSERT_OK(ev_->AddRows(keys, {}, {std::vector<float>(values.size(), -1), {}, {}, {}}, &added));
+  EXPECT_EQ(added, 0);
+  EXPECT_EQ(ev_->size(), 2);
+  EXPECT_EQ(Lookup(*ev_, {1, 2}), std::vector<float>(values.begin(), values.begin() + 2 * dim_));
+  // Their places went back: the next rows take them.
+  const int64_t bytes = ev_->metrics().row_pool_bytes;
+  EV_ASSERT_OK(ev_->AddRows(std::vector<Key>{5, 6, 7}, {}, {std::vector<float>(values.size()), {}, {}, {}}, &added));
+  EXPECT_EQ(added, 3);
+  EXPECT_EQ(ev_->metrics().row_pool_bytes, bytes);
+}
+
 TEST_P(RowsTest, OverwritingResetsWhatIsNotGiven) {
   const test::RuleCase adagrad = test::AdagradCase(0.0f);
   const std::vector<Key> keys = {1, -1, 9};

@@ -53,6 +53,25 @@ TEST(StorageTypeTest, WhatIsRefusedIsNamed) {
   test::ExpectError(make(77, dir.path(), 1), StatusCode::kUnavailable, {"storage_type 77"});
 }
 
+TEST(StorageTypeTest, ARelativePathStaysWhereTheProcessWas) {
+  const test::TempDir dir;
+  const fs::path before = fs::current_path();
+  for (const StorageType type : {StorageType::kDramSsdHash, StorageType::kDramPmem}) {
+    fs::current_path(dir.path());
+    StorageOptions out;
+    const Status made = MakeStorage(type, "relative", 1, CacheStrategy::kLru, &out);
+    fs::current_path(before);
+    EV_ASSERT_OK(made);
+    std::shared_ptr<Tier> tier;
+    const Status opened = out.open_lower(16, nullptr, &tier);
+    if (opened.code() == StatusCode::kUnavailable) continue;  // no libpmem here
+    EV_ASSERT_OK(opened);
+    EXPECT_FALSE(IsEmpty(dir / "relative"));
+    tier.reset();
+    EXPECT_TRUE(IsEmpty(dir / "relative"));
+  }
+}
+
 TEST(ScratchDirectoryTest, GoesWithItsFiles) {
   const test::TempDir dir;
   std::unique_ptr<ScratchDirectory> first, second;

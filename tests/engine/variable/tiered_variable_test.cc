@@ -255,10 +255,9 @@ TEST(TieredVariable, PrefetchedRowsWaitForTheirCall) {
       EXPECT_EQ(tiers, std::vector<int32_t>(kBatch, 0)) << first << " " << static_cast<int>(strategy);
     };
     // Three batches ahead of their steps, as fast as can be.
-    for (Key first = 100; first < 108; first += kBatch)
-      ASSERT_TRUE(variable->Prefetch(range(first, kBatch), serial).ok());
+    for (Key first = 100; first < 108; first += kBatch) ASSERT_TRUE(variable->Prefetch(range(first, kBatch)).ok());
     for (Key first = 100; first < 900; first += kBatch) {
-      ASSERT_TRUE(variable->Prefetch(range(first + 2 * kBatch, kBatch), serial).ok());
+      ASSERT_TRUE(variable->Prefetch(range(first + 2 * kBatch, kBatch)).ok());
       ASSERT_TRUE(variable->FlushEvictions().ok());
       on_their_way(first);
       step(range(first, kBatch));

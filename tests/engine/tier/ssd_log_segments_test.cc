@@ -1,0 +1,264 @@
+// Sealed segments of a log: linked by a save, and made part of another log.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <map>
+
+#include "ev_tf/tier/ssd_log/segment_file.h"
+#include "ev_tf/tier/ssd_log/ssd_log_tier.h"
+#include "tests/support/fault_env.h"
+#include "tests/support/ssd_log_model.h"
+#include "tests/support/status_matchers.h"
+#include "tests/support/temp_dir.h"
+
+namespace ev {
+namespace {
+
+using testing::FaultEnv;
+using ::testing::HasSubstr;
+using testing::LogTable;
+
+constexpr size_t kRowBytes = 112;
+
+SsdLogOptions Small(const std::string& path, Env* env = nullptr) {
+  SsdLogOptions options;
+  options.path = path;
+  options.row_bytes = kRowBytes;
+  options.segment_bytes = 20 << 10;
+  options.io_mode = SsdIoMode::kBuffered;
+  options.durable = false;
+  options.delete_on_close = true;
+  options.env = env;
+  return options;
+}
+
+// Puts rows of keys 0 to n - 1, a few at a time.
+void Fill(LogTable* table, Key n, uint64_t version) {
+  for (Key first = 0; first < n; first += 64) {
+    std::vector<Key> keys;
+    for (Key k = first; k < std::min<Key>(n, first + 64); ++k) keys.push_back(k);
+    EV_ASSERT_OK(table->Put(keys, version));
+  }
+}
+
+std::string Bytes(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+SlotBits AllSlots(uint32_t slots) {
+  SlotBits bits((slots + 63) / 64);
+  for (uint32_t s = 0; s < slots; ++s) bits[s / 64] |= uint64_t{1} << (s % 64);
+  return bits;
+}
+
+// The slots of a segment that hold rows, with their keys.
+std::map<uint32_t, Key> RowsOf(const SegmentFile& file, SlotBits* live) {
+  // Which slots are fillers only the file says: those that are asked for and no rows are an error.
+  std::map<uint32_t, Key> rows;
+  const Status all =
+      ssd_log::ReadSegment(&Env::Default(), file, AllSlots(file.slots), [&](uint32_t slot, Key key, const std::byte*) {
+        rows[slot] = key;
+        return OkStatus();
+      });
+  EXPECT_EQ(all.ok(), rows.size() == file.slots) << all.ToString();
+  live->assign((file.slots + 63) / 64, 0);
+  for (const auto& [slot, key] : rows) (*live)[slot / 64] |= uint64_t{1} << (slot % 64);
+  return rows;
+}
+
+TEST(SsdLogSegments, WhatIsHeldStaysUntilItIsLetGo) {
+  const test::TempDir dir;
+  LogTable table(Small(dir / "log"));
+  EV_ASSERT_OK(table.Open());
+  Fill(&table, 2000, 1);
+  std::vector<SegmentedTier::Sealed> sealed;
+  std::unique_ptr<SegmentedTier::Hold> hold;
+  EV_ASSERT_OK(table->HoldSealed(&sealed, &hold));
+  ASSERT_GT(sealed.size(), 8U);
+  EXPECT_LT(sealed.size(), table->metrics().segments) << "the open one is written to";
+  std::map<std::string, std::string> bytes;
+  for (const auto& one : sealed) bytes[one.file.path] = Bytes(one.file.path);
+  for (uint64_t version = 2; version < 6; ++version) {
+    Fill(&table, 2000, version);
+    EV_ASSERT_OK(table->Settle());
+  }
+  EXPECT_EQ(table->metrics().segments_unlinked, 0U);
+  for (const auto& [path, before] : bytes) EXPECT_TRUE(Bytes(path) == before) << path;
+  hold.reset();
+  EV_ASSERT_OK(table->Settle());
+  for (const auto& [path, before] : bytes) EXPECT_FALSE(Bytes(path) == before) << path;
+  std::unordered_map<Key, uint64_t> versions;
+  EV_ASSERT_OK(table.ReadAll(&versions));
+  EXPECT_EQ(versions.size(), 2000U);
+}
+
+TEST(SsdLogSegments, AnotherLogTakesThemAndNeverChangesThem) {
+  const test::TempDir dir;
+  for (const LinkKind kind : {LinkKind::kHardLink, LinkKind::kCopy}) {
+    const std::string other = kind == LinkKind::kHardLink ? dir / "other" : "/dev/shm" + dir.path() + "/other";
+    auto first = std::make_unique<LogTable>(Small(dir / "log"));
+    EV_ASSERT_OK(first->Open());
+    Fill(first.get(), 2000, 1);
+    std::vector<SegmentedTier::Sealed> sealed;
+    std::unique_ptr<SegmentedTier::Hold> hold;
+    EV_ASSERT_OK((*first)->HoldSealed(&sealed, &hold));
+    // As a save does: other names, which outlive the log.
+    for (auto& one : sealed) {
+      const std::string link = dir / ("link" + std::to_string(one.first));
+      LinkKind linked{};
+      EV_ASSERT_OK(Env::Default().Link(one.file.path, link, &linked));
+      EXPECT_EQ(linked, LinkKind::kHardLink);
+      one.file.path = link;
+    }
+    hold.reset();
+    first.reset();
+    LogTable second(Small(other));
+    EV_ASSERT_OK(second.Open());
+    Fill(&second, 100, 7);  // it has rows, and numbers, of its own
+    std::map<Key, Position> rows;
+    std::map<std::string, std::string> bytes;
+    for (const auto& one : sealed) {
+      bytes[one.file.path] = Bytes(one.file.path);
+      ASSERT_TRUE(second->CanAdopt(one.file.row_bytes, one.file.most_slots));
+      SlotBits live;
+      RowsOf(one.file, &live);
+      Position at = 0;
+      LinkKind linked{};
+      EV_ASSERT_OK(second->Adopt(
+          one.file, live,
+          [&](uint32_t slot, Key key, const std::byte*) {
+            rows[key] = at + slot;
+            return OkStatus();
+          },
+          &at, &linked));
+      if (kind == LinkKind::kHardLink) {
+        EXPECT_EQ(linked, LinkKind::kHardLink);
+      } else {
+        EXPECT_NE(linked, LinkKind::kHardLink);
+      }
+    }
+    EXPECT_GT(rows.size(), 1500U);
+    for (const auto& [key, position] : rows) {
+      std::vector<std::byte> row(kRowBytes);
+      EV_ASSERT_OK(second->Get({&key, 1}, {&position, 1}, row));
+      bool whole = false;
+      EXPECT_EQ(testing::VersionOf(key, row, &whole), 1U);
+      EXPECT_TRUE(whole);
+    }
+    EXPECT_EQ(second->size(), 100 + rows.size());
+    // The rows go, the log is written to and compacted.
+    for (const auto& [key, position] : rows) second->Remove({&key, 1}, {&position, 1});
+    Fill(&second, 1000, 8);
+    EV_ASSERT_OK(second->Settle());
+    for (const auto& [path, before] : bytes) {
+      EXPECT_TRUE(Bytes(path) == before) << path;
+      std::filesystem::remove(path);
+    }
+    std::filesystem::remove_all("/dev/shm" + dir.path());
+  }
+}
+
+TEST(SsdLogSegments, ADurableLogTakesNone) {
+  const test::TempDir dir;
+  SsdLogOptions options = Small(dir / "log");
+  options.durable = true;
+  options.delete_on_close = false;
+  LogTable table(options);
+  EV_ASSERT_OK(table.Open());
+  Fill(&table, 500, 1);
+  std::vector<SegmentedTier::Sealed> sealed;
+  std::unique_ptr<SegmentedTier::Hold> hold;
+  EV_ASSERT_OK(table->Flush());
+  EV_ASSERT_OK(table->HoldSealed(&sealed, &hold));
+  ASSERT_FALSE(sealed.empty());
+  EXPECT_FALSE(table->CanAdopt(sealed[0].file.row_bytes, sealed[0].file.most_slots));
+}
+
+// What could not be synced is never said to be safe, not even by a later sync that says so.
+TEST(SsdLogSegments, AFailedSyncIsNotForgotten) {
+  FaultEnv env;
+  LogTable table(Small("disk/log", &env));
+  EV_ASSERT_OK(table.Open());
+  Fill(&table, 1000, 1);
+  std::vector<SegmentedTier::Sealed> sealed;
+  std::unique_ptr<SegmentedTier::Hold> hold;
+  env.FailAt(1, FaultEnv::Fault::kIoError, /*lasting=*/false);
+  EXPECT_EQ(table->HoldSealed(&sealed, &hold).code(), StatusCode::kIoError);
+  hold.reset();
+  EV_ASSERT_OK(table->HoldSealed(&sealed, &hold));
+  EXPECT_EQ(sealed.size() + 2, table->metrics().segments);  // without the open one and that one
+}
+
+class DamagedSegment : public ::testing::Test {
+ protected:
+  DamagedSegment() {
+    LogTable table(Small("disk/log", &env_));
+    EV_EXPECT_OK(table.Open());
+    Fill(&table, 200, 1);
+    std::vector<SegmentedTier::Sealed> sealed;
+    std::unique_ptr<SegmentedTier::Hold> hold;
+    EV_EXPECT_OK(table->HoldSealed(&sealed, &hold));
+    file_ = sealed.at(0).file;
+    bytes_ = env_.Contents(file_.path);
+    file_.path = "disk/saved";
+  }
+  Status Read(const std::string& bytes) {
+    env_.SetContents(file_.path, bytes);
+    return ssd_log::ReadSegment(&env_, file_, AllSlots(file_.slots),
+                                [](uint32_t, Key, const std::byte*) { return OkStatus(); });
+  }
+
+  FaultEnv env_;
+  SegmentFile file_;
+  std::string bytes_;
+};
+
+TEST_F(DamagedSegment, EveryBitFlipInARecordIsFoundAndEveryCut) {
+  EV_ASSERT_OK(Read(bytes_));
+  uint64_t seed = 1;
+  for (size_t at = 0; at < bytes_.size(); at += at < 1024 ? 1 : 3) {
+    std::string bytes = bytes_;
+    seed = seed * 6364136223846793005 + 1442695040888963407;
+    bytes[at] = static_cast<char>(bytes[at] ^ (1 << (seed >> 61)));
+    const Status status = Read(bytes);
+    if (status.ok()) {
+      // The mark, and what holds nothing.
+      EXPECT_TRUE((at >= 512 && at < 544) || bytes_[at] == 0) << at;
+    } else {
+      EXPECT_TRUE(status.code() == StatusCode::kCorruption || status.code() == StatusCode::kFailedPrecondition);
+      EXPECT_THAT(status.message(), HasSubstr("disk/saved"));
+    }
+  }
+  const size_t whole = bytes_.find_last_not_of('\0') + 1;
+  for (size_t n = 0; n < whole; n += 97) {
+    const Status status = Read(bytes_.substr(0, n));
+    ASSERT_EQ(status.code(), StatusCode::kCorruption) << n;
+    EXPECT_THAT(status.message(), HasSubstr("disk/saved"));
+  }
+  EXPECT_EQ(Read(bytes_ + std::string(4096, 'x')).code(), StatusCode::kOk)
+      << "what is behind the records is not looked at";
+}
+
+TEST_F(DamagedSegment, EachHasItsWords) {
+  const auto with = [&](auto&& change) {
+    SegmentFile right = file_;
+    change(&file_);
+    const std::string words = Read(bytes_).ToString();
+    file_ = right;
+    return words;
+  };
+  EXPECT_THAT(with([](SegmentFile* f) { ++f->ordinal; }), HasSubstr("disk/saved @ 40: ordinal: expected 1, found 0"));
+  EXPECT_THAT(with([](SegmentFile* f) { ++f->records_crc; }),
+              HasSubstr("disk/saved @ 4096: crc of all records: expected"));
+  EXPECT_THAT(with([](SegmentFile* f) { ++f->number; }), HasSubstr("number: expected 1, found 0"));
+  EXPECT_THAT(with([](SegmentFile* f) { f->slots -= 1; }), HasSubstr("records: expected"));
+  EXPECT_THAT(with([](SegmentFile* f) { f->row_bytes += 16; }), HasSubstr("rows of a segment: expected"));
+  EXPECT_THAT(with([](SegmentFile* f) { f->most_slots *= 2; }), HasSubstr("FailedPrecondition: disk/saved: rows of"));
+  EXPECT_THAT(Read("").ToString(), HasSubstr("Corruption: disk/saved"));
+}
+
+}  // namespace
+}  // namespace ev
