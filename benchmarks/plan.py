@@ -4,7 +4,7 @@ from typing import NamedTuple, Optional
 
 OURS = "ev"
 STATIC = {"adagrad": "static-uniq", "adam": "static-lazy"}
-SUITES = ("tables", "lookup", "update", "growth", "dedup", "op", "small", "group", "tiers", "hits", "prefetch")
+SUITES = ("tables", "lookup", "update", "growth", "dedup", "op", "small", "group", "tiers", "hits", "prefetch", "saves")
 PEERS = ("static", "tfra", "deepray", "dense-hash-table")  # "static" is all that peers/static.py has
 
 # How the table names an implementation, and what it is.
@@ -13,6 +13,7 @@ NAMES = {
     "static-lazy": ("static, lazy Adam", "tf.Variable [rows, dim]: tf.unique, tf.gather, lazy Adam written by hand"),
     "static": ("static, no unique", "tf.Variable [rows, dim]: tf.gather with duplicates"),
     "tfra": ("TFRA 0.8.1", "TensorFlow Recommenders Addons on TensorFlow 2.16.2, told the number of rows"),
+    "tfra-growing": ("TFRA 0.8.1, growing", "the same, not told the number of rows"),
     "deepray": ("deepray 0.21.97", "on TensorFlow 2.15.1"),
     "dense-hash-table": ("DenseHashTable", "tf.lookup's, told the number of rows; Adagrad written by hand"),
     "ev-function": ("ours in tf.function", "the other rows are a graph and a session"),
@@ -50,6 +51,14 @@ class Tiers(NamedTuple):
   prefetch_rows: int
 
 
+class Saves(NamedTuple):
+  """What is saved and restored."""
+
+  engine_rows: int
+  rows: int  # through TensorFlow: the Saver holds a variable twice
+  rounds: int
+
+
 class Plan(NamedTuple):
   tables: tuple
   rounds: int
@@ -59,20 +68,23 @@ class Plan(NamedTuple):
   growth_rows: int  # rows of the engine's insert
   repeats: int  # inside one process
   tiers: Tiers
+  saves: Saves
 
 
-ADAGRAD_PEERS = ("ev", "static-uniq", "tfra", "deepray", "dense-hash-table", "static")
+ADAGRAD_PEERS = ("ev", "static-uniq", "tfra", "tfra-growing", "deepray", "dense-hash-table", "static")
 ADAM_PEERS = ("ev", "static-lazy", "tfra")
 
 FULL = Plan(
     tables=(Table(10_000_000, 64, "adagrad", ADAGRAD_PEERS), Table(10_000_000, 64, "adam", ADAM_PEERS, ("train",)),
             Table(1_000_000, 16, "adam", (*ADAM_PEERS, "ev-function", "deepray"), ("train", "lookup"))),
     rounds=5, seconds=2.5, engine_rows=10_000_000, growth=(50_000_000, 16), growth_rows=10_000_000, repeats=7,
-    tiers=Tiers(8_000_000, 65_536, 700, 100, 3, 2_000_000, 60, 4_000_000))
+    tiers=Tiers(8_000_000, 65_536, 2_000, 100, 3, 1_000_000, 60, 4_000_000),
+    saves=Saves(20_000_000, 8_000_000, 3))
 QUICK = Plan(
-    tables=(Table(1_000_000, 64, "adagrad", ADAGRAD_PEERS[:4]), Table(1_000_000, 16, "adam", ADAM_PEERS, ("train",))),
+    tables=(Table(1_000_000, 64, "adagrad", ADAGRAD_PEERS[:5]), Table(1_000_000, 16, "adam", ADAM_PEERS, ("train",))),
     rounds=2, seconds=0.5, engine_rows=1_000_000, growth=(4_000_000, 16), growth_rows=1_000_000, repeats=5,
-    tiers=Tiers(1_000_000, 8_192, 300, 60, 2, 500_000, 30, 1_000_000))
+    tiers=Tiers(1_000_000, 8_192, 300, 60, 2, 500_000, 30, 1_000_000),
+    saves=Saves(2_000_000, 1_000_000, 1))
 
 ENGINE_DIMS = (16, 32, 64)
 DEDUP_SIZES = (65_536, 1_048_576)
@@ -86,7 +98,7 @@ SPEEDUPS = {
     ("train", "adam", "uniform"): {"static-lazy": 1.5, "tfra": 6.0},
     ("lookup", "adagrad", "zipf1.05"): {"static-uniq": 1.3, "tfra": 5.0},
     ("lookup", "adagrad", "uniform"): {"static-uniq": 1.3, "tfra": 5.0},
-    ("insert", "adagrad", "new"): {"tfra": 4.0},
+    ("insert", "adagrad", "new"): {"tfra-growing": 4.0},
 }
 WORST_INSERT = 8.0  # at most, worst batch / median batch
 LOOKUP_SHARE = {16: 0.30, 32: 0.45, 64: 0.58}  # of the known-position gather, by dim
@@ -97,15 +109,17 @@ GROUP_SPEEDUP = 2.0  # of 26 tables in one step, over TensorFlow's own ops table
 SMALL_BATCH = 1.5  # at most, of tf.gather's time
 
 # Tables that DRAM holds a tenth of: (tier, what stands against it) -> least speed-up.
-CACHED_TIERS = ("dram", "ssd_buffered", "map_and_drop", "leveldb", "leveldb_defaults")
+CACHED_TIERS = ("dram", "ssd_buffered", "map_and_drop", "leveldb", "leveldb_defaults", "leveldb_plain")
 DIRECT_TIERS = ("ssd_direct", "one_direct_read")
 TIER_SPEEDUPS = {
     ("ssd_buffered", "leveldb"): 10.0,
+    ("ssd_buffered", "leveldb_plain"): None,
     ("ssd_buffered", "map_and_drop"): 2.0,
     ("ssd_buffered", "dram"): 0.25,
     ("leveldb", "leveldb_defaults"): 2.5,
     ("ssd_direct", "one_direct_read"): 5.0,
 }
+WARMUP_SECONDS = 24  # at most, of one table in the page cache: near two turnovers of the log
 DEVICE_SHARE = 0.9  # rows read a second, of the device's random reads
 DEVICE_READ_BYTES, DEVICE_DEPTH = 1024, 128  # how a row of 256 bytes is read
 READS_PER_ROW = 1.0  # at most
@@ -115,8 +129,15 @@ STEP_P99 = 2.0  # at most, of the median step
 UPKEEP_NS = 5.0  # at most, an id
 HIT_POINTS = 1.0  # at most, below an exact simulation
 PREFETCH = 1.5
+CURVE_TIERS = ("dram", "ssd_buffered", "ssd_direct", "leveldb")
 CURVE_PERCENTS = (1, 5, 10, 20, 50)
+CURVE_PERCENT = 10  # at which distributions are compared
 CURVE_DISTS = ("zipf0.9", "zipf1.05", "zipf1.2")
+
+SAVED_ROW_BYTES = 136  # of 16 floats and as many of a slot, in a file
+SAVE_SHARE = 0.7  # of the device's sequential bandwidth, of a save and of a load
+SAVE_BYTES = 64e6  # at most, beside the table
+DELTA_SHARE = 0.03  # at most, of a full save's time, where 1 % of the rows have changed
 
 OTHER_CPU = 0.2  # cores; a sample measured while others used more is busy
 

@@ -8,7 +8,7 @@ otherwise it is kept and the row is marked busy.
 import json
 import statistics
 
-from benchmarks import plan, tiers
+from benchmarks import plan, saves, tiers
 from benchmarks.report_row import busiest, make_row, matching, quiet_first, rate
 
 
@@ -24,6 +24,7 @@ def rows_of(result):
   rows += _op_rows(records)
   rows += _dedup_rows(records)
   rows += tiers.rows_of(records)
+  rows += saves.rows_of(records)
   return rows
 
 
@@ -98,12 +99,16 @@ def _growth_rows(records):
                  f"{run['overhead_worst_at_rows'] / 1e6:.3g} M rows") if field == "overhead_worst" else ""
       rows.append(make_row(group, f"bytes{what}, {how}", f"{run[field]:.3g} B", made_of, [run[field]], False, target,
                            at_most=True))
-  mean = [(run["worst_to_median"], run["other_cpu"]) for run in runs if run["dim"] == 64]
-  if mean:
-    ratios, busy = quiet_first(mean)
-    speed = statistics.median(run["mean_per_s"] for run in runs if run["dim"] == 64)
-    rows.append(make_row("engine alone", "insert x 64 + adagrad, worst / median batch", f"{rate(speed)} mean", "its own median",
-                         ratios, busy, None, at_most=True))
+  wide = [run for run in runs if run["dim"] == 64]
+  for field, what, peer in (("worst_to_median", "worst / median batch", "its own median"),
+                            ("mean_to_touch", "mean batch", "first touch of as many bytes"),
+                            ("worst_to_touch", "worst batch", "worst first touch of as many bytes")):
+    measured = [run for run in wide if field in run]
+    if measured:
+      speed = f"{rate(statistics.median(run['mean_per_s'] for run in measured))} mean"
+      ratios, busy = quiet_first([(run[field], run["other_cpu"]) for run in measured])
+      rows.append(make_row("engine alone", f"insert x 64 + adagrad, {what}", speed, peer, ratios, busy, None,
+                           at_most=True))
   return rows
 
 

@@ -21,14 +21,15 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path[0] = str(ROOT)
 
-from benchmarks import chart, machine, plan, report, tiers  # noqa: E402
+from benchmarks import chart, machine, plan, report, saves, tiers  # noqa: E402
 from benchmarks.peers import environments  # noqa: E402
 from benchmarks.report_row import busiest  # noqa: E402
 
 ENGINE_BUILD = ROOT / "build" / "bench"
 MODULES = {"ev": "ops.ev", "ev-function": "ops.ev", "static-uniq": "peers.static", "static-lazy": "peers.static",
            "static": "peers.static", "dense-hash-table": "peers.dense_hash_table", "tfra": "peers.tfra",
-           "deepray": "peers.deepray"}
+           "tfra-growing": "peers.tfra", "deepray": "peers.deepray"}
+PEER_OF = {"tfra-growing": "tfra"}  # where it is not that of its name
 
 
 class Runner:
@@ -49,20 +50,22 @@ class Runner:
   def table(self, table, impl, seconds, round_number):
     """Measures one implementation on one table."""
     subject = f"{impl}, {table.label} {table.optimizer}"
-    if impl in self.missing or subject in self.missing:
-      return
-    try:
-      python = self._python(impl)
-    except environments.Missing as error:
-      self._give_up(impl, str(error))
+    python = None if subject in self.missing else self._python(PEER_OF.get(impl, impl))
+    if python is None:
       return
     cases = table.cases
     if MODULES[impl] == "peers.static":  # its rows are there from the start
       cases = [case for case in cases if case != "insert"]
-    if impl == "static":
-      cases = [case for case in cases if case == "lookup"]
+    only = {"static": "lookup", "tfra-growing": "insert"}.get(impl)
+    cases = [case for case in cases if only in (None, case)]
     self._run(subject, [python, "-m", f"benchmarks.{MODULES[impl]}", "--impl", impl, "--rows", table.rows, "--dim", table.dim,
                         "--optimizer", table.optimizer, "--cases", ",".join(cases), "--seconds", seconds], round_number)
+
+  def saves(self, impl, arguments, round_number):
+    """Measures saves and restores of one implementation."""
+    python = self._python(impl)
+    if python is not None:
+      self._run(f"{impl}, saves", [python, "-m", "benchmarks.peers.saves", "--impl", impl, *arguments], round_number)
 
   def module(self, name, *arguments, round_number=0):
     self._run(name, [sys.executable, "-m", f"benchmarks.ops.{name}", *arguments], round_number)
@@ -71,10 +74,17 @@ class Runner:
     self._run(name, [str(ENGINE_BUILD / "benchmarks" / name), *arguments], round_number)
 
   def _python(self, impl):
+    """The interpreter that has `impl`; None if there is none, or it failed before."""
+    if impl in self.missing:
+      return None
     if impl not in environments.ENVIRONMENTS:
       return sys.executable
     if impl not in self._pythons:
-      self._pythons[impl] = environments.python_of(impl)
+      try:
+        self._pythons[impl] = environments.python_of(impl)
+      except environments.Missing as error:
+        self._give_up(impl, str(error))
+        return None
     return self._pythons[impl]
 
   def _run(self, subject, command, round_number):
@@ -132,7 +142,7 @@ def build_engine():
 
 def wanted_impls(table, peers):
   for impl in table.impls:
-    peer = "static" if MODULES[impl] == "peers.static" else impl
+    peer = "static" if MODULES[impl] == "peers.static" else PEER_OF.get(impl, impl)
     if impl.startswith(plan.OURS) or peer in peers:
       yield impl
 
@@ -153,7 +163,7 @@ def run_suites(runner, chosen, suites, peers, scratch):
     most, dim = chosen.growth
     runner.engine("insert_bench", "--rows", most, "--dims", dim, "--meta", "0,1")
     for round_number in range(chosen.rounds):
-      runner.engine("insert_bench", "--rows", chosen.growth_rows, "--dims", 64, round_number=round_number)
+      runner.engine("insert_bench", "--rows", chosen.growth_rows, "--dims", 64, "--bare", 1, round_number=round_number)
   if "op" in suites:
     runner.module("through_op", "--rows", rows, "--dim", 16, "--rounds", repeats, "--seconds", chosen.seconds)
   if "small" in suites:
@@ -168,6 +178,8 @@ def run_suites(runner, chosen, suites, peers, scratch):
       runner.engine("dedup_bench", "--repeats", 2, round_number=round_number)
       runner.module("dedup", "--rounds", 2, round_number=round_number)
   tiers.measure(runner, chosen.tiers, suites, scratch)
+  if "saves" in suites:
+    saves.measure(runner, chosen.saves, peers, scratch)
   for table in chosen.tables if "tables" in suites else ():
     for round_number in range(chosen.rounds):
       for impl in wanted_impls(table, peers):

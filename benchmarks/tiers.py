@@ -1,17 +1,15 @@
 """Tables of which DRAM holds a part: what is run (`measure`), and the rows of the report (`rows_of`)."""
 
-import json
 import pathlib
-import shutil
 import statistics
-import subprocess
 import tempfile
 
-from benchmarks import plan
+from benchmarks import device, plan
 from benchmarks.report_row import make_row, matching, quiet_first, rate
 
 NAMES = {"dram": "all in DRAM", "ssd_buffered": "DRAM_SSDHASH, page cache", "ssd_direct": "DRAM_SSDHASH, directio",
          "leveldb": "DRAM_LEVELDB", "leveldb_defaults": "DRAM_LEVELDB, LevelDB's settings",
+         "leveldb_plain": "LevelDB as it comes, one Get or Put a row",
          "map_and_drop": "a mapping read and dropped a row", "one_direct_read": "one direct read a row"}
 
 
@@ -35,42 +33,26 @@ def measure(runner, sizes, suites, scratch):
     if "hits" in suites:
       runner.engine("cache_bench")
     if "prefetch" in suites:
-      runner.module("prefetch", "--rows", sizes.prefetch_rows, "--dim", 32, "--path", path)
+      # A core for the steps, one for the reads.
+      runner.module("prefetch", "--rows", sizes.prefetch_rows, "--dim", 32, "--threads", 1, "--path", path)
 
 
 def _measure_training(runner, sizes, path):
   axes = ["--rows", sizes.rows, "--batch", sizes.batch, "--steps", sizes.steps, "--rounds", sizes.rounds, "--path", path]
-  runner.engine("tier_bench", "--tiers", ",".join(plan.CACHED_TIERS), "--warmup", sizes.warmup, *axes)
+  runner.engine("tier_bench", "--tiers", ",".join(plan.CACHED_TIERS), "--warmup", sizes.warmup,
+                "--warmup_seconds", plan.WARMUP_SECONDS, *axes)
   # Past the page cache a step takes ten times as long.  One thread: with more of them, one read a row is as many at a time.
-  _read_device(runner, path)
-  runner.engine("tier_bench", "--tiers", ",".join(plan.DIRECT_TIERS), "--threads", 1, "--warmup", sizes.warmup // 10,
+  device.read_at_random(runner, path)
+  runner.engine("tier_bench", "--tiers", ",".join(plan.DIRECT_TIERS), "--threads", 1, "--warmup", sizes.warmup // 20,
                 *axes)
-  _read_device(runner, path)
+  device.read_at_random(runner, path)
 
 
 def _measure_curves(runner, sizes, path):
   for percent in plan.CURVE_PERCENTS:
-    runner.engine("tier_bench", "--tiers", "dram,ssd_buffered,ssd_direct", "--percent", percent, "--rows", sizes.curve_rows,
+    runner.engine("tier_bench", "--tiers", ",".join(plan.CURVE_TIERS), "--percent", percent, "--rows", sizes.curve_rows,
                   "--batch", sizes.batch // 4, "--dists", ",".join(plan.CURVE_DISTS), "--warmup", sizes.curve_steps,
-                  "--steps", sizes.curve_steps, "--rounds", 1, "--round_seconds", 2, "--path", path)
-
-
-def _read_device(runner, path):
-  """Random reads a second that fio gets, as a record."""
-  if shutil.which("fio") is None:
-    runner.missing["fio"] = "not installed; the device is measured by the raw reads of tier_bench alone"
-    return
-  command = ["fio", "--name=reads", "--rw=randread", f"--bs={plan.DEVICE_READ_BYTES}", f"--iodepth={plan.DEVICE_DEPTH}",
-             "--ioengine=io_uring", "--direct=1", "--size=2g", "--runtime=6", "--time_based", "--output-format=json",
-             f"--directory={path}"]
-  done = subprocess.run(command, capture_output=True, text=True)
-  if done.returncode != 0:
-    runner.missing["fio"] = (done.stderr.strip().splitlines() or ["failed"])[-1]
-    return
-  read = json.loads(done.stdout[done.stdout.index("{"):])["jobs"][0]["read"]
-  runner.records.append({"bench": "device", "reads_per_s": read["iops"]})
-  for file in pathlib.Path(path).glob("reads.*"):
-    file.unlink()
+                  "--warmup_seconds", 4, "--steps", sizes.curve_steps, "--rounds", 1, "--round_seconds", 2, "--path", path)
 
 
 def rows_of(records):
@@ -170,7 +152,7 @@ def _prefetch_rows(records):
 
 
 def draw_curves(result, path):
-  """Writes the chart of throughput against the share of rows in DRAM, for each distribution, to `path` (.png)."""
+  """Writes the chart of throughput against the share of rows in DRAM and against the skew of the ids to `path` (.png)."""
   trained = matching(result["records"], bench="tier_train")
   fewest = min((record["rows"] for record in trained), default=0)
   curves = [record for record in trained if record["rows"] == fewest]
@@ -180,24 +162,39 @@ def draw_curves(result, path):
   matplotlib.use("Agg")
   import matplotlib.pyplot as plt
 
-  figure, axes = plt.subplots(1, len(plan.CURVE_DISTS), figsize=(13, 4), sharey=True)
+  figure, axes = plt.subplots(1, len(plan.CURVE_DISTS) + 1, figsize=(15, 4.2), sharey=True)
   for panel, dist in zip(axes, plan.CURVE_DISTS):
-    dram = statistics.median(record["ids_per_s"] for record in matching(curves, tier="dram", dist=dist))
-    panel.axhline(dram / 1e6, color="#9a9a9a", linestyle="--", label=NAMES["dram"])
-    for tier, colour in (("ssd_buffered", "#3b6ea8"), ("ssd_direct", "#c0504d")):
-      points = sorted((record["percent"], record["ids_per_s"] / 1e6) for record in matching(curves, tier=tier, dist=dist))
-      panel.plot(*zip(*points), marker="o", color=colour, label=NAMES[tier])
+    _draw_tiers(panel, matching(curves, dist=dist), lambda record: record["percent"])
     panel.set_xscale("log")
-    panel.set_yscale("log")
     panel.set_xticks(plan.CURVE_PERCENTS, [f"{percent} %" for percent in plan.CURVE_PERCENTS])
-    panel.set_title(f"Zipf {dist[4:]}", fontsize=10)
+    panel.minorticks_off()
+    panel.set_title(f"Zipf {_exponent(dist):g}", fontsize=10)
     panel.set_xlabel("rows in DRAM")
-    panel.grid(alpha=0.3, which="both")
+  _draw_tiers(axes[-1], matching(curves, percent=plan.CURVE_PERCENT), lambda record: _exponent(record["dist"]))
+  axes[-1].set_xticks([_exponent(dist) for dist in plan.CURVE_DISTS])
+  axes[-1].set_title(f"{plan.CURVE_PERCENT} % of the rows in DRAM", fontsize=10)
+  axes[-1].set_xlabel("exponent of the Zipf distribution")
   axes[0].set_ylabel("million ids trained a second")
-  axes[0].legend(fontsize=8)
+  figure.legend(*axes[0].get_legend_handles_labels(), loc="lower center", ncols=len(plan.CURVE_TIERS), fontsize=8, frameon=False)
   machine = result["machine"]
   figure.suptitle(f"{plan.in_words(fewest)} rows of 256 bytes, batch {curves[0]['batch']:,}; {machine['cpu']}, "
                   f"{machine['cpus']} CPUs", fontsize=9)
-  figure.tight_layout()
+  figure.tight_layout(rect=(0, 0.05, 1, 1))
   figure.savefig(path, dpi=110)
   plt.close(figure)
+
+
+def _exponent(dist):
+  return float(dist.removeprefix("zipf"))
+
+
+def _draw_tiers(panel, records, x_of):
+  """A line for each way to keep rows: ids trained a second over x_of(record)."""
+  for tier, colour in zip(plan.CURVE_TIERS, ("#6b6b6b", "#3b6ea8", "#c0504d", "#7a9a3a")):
+    points = sorted((x_of(record), record["ids_per_s"] / 1e6) for record in matching(records, tier=tier))
+    if points:
+      panel.plot(*zip(*points), marker="o", markersize=4, color=colour, linestyle="--" if tier == "dram" else "-",
+                 label=NAMES[tier])
+  panel.set_yscale("log")
+  panel.yaxis.set_major_formatter("{x:g}")
+  panel.grid(alpha=0.3, which="both")

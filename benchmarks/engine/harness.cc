@@ -104,6 +104,26 @@ int64_t ResidentBytes() {
   return resident * sysconf(_SC_PAGESIZE);
 }
 
+int64_t PeakResidentBytes() {
+  std::ifstream status("/proc/self/status");
+  std::string word;
+  while (status >> word && word != "VmHWM:") {
+  }
+  int64_t kilobytes = 0;
+  if (!(status >> kilobytes)) Fail("/proc/self/status: expected VmHWM");
+  return kilobytes * 1024;
+}
+
+void ForgetPeak() {
+  if (!(std::ofstream("/proc/self/clear_refs") << "5" << std::flush)) Fail("/proc/self/clear_refs: cannot be written");
+}
+
+double SecondsOf(const std::function<void()>& work) {
+  const double start = WallSeconds();
+  work();
+  return WallSeconds() - start;
+}
+
 double Quantile(std::vector<double> values, double q) {
   if (values.empty()) return 0;
   std::sort(values.begin(), values.end());

@@ -34,6 +34,12 @@ void Check(const Status& status);
 double WallSeconds();
 double CpuSeconds();  // of all threads of this process
 int64_t ResidentBytes();
+// The most of it since ForgetPeak().
+int64_t PeakResidentBytes();
+void ForgetPeak();
+
+// How long `work` takes.
+double SecondsOf(const std::function<void()>& work);
 
 double Quantile(std::vector<double> values, double q);
 inline double Median(const std::vector<double>& values) { return Quantile(values, 0.5); }

@@ -2,11 +2,15 @@
 // nothing beforehand.  How long a batch takes, its worst one too, and what a row costs beyond its value and slot, at every
 // batch from 1 M rows up: by the engine's own count, and by the process's resident memory.
 //
+// With --bare 1, after each batch as many threads touch as many bytes as its rows take, of memory that nobody has touched
+// before: what the system asks for new rows, whoever makes them.  That memory stays, so that both always get fresh pages.
+//
 // Axes (default; a list sweeps):  --rows 10000000   --dims 64   --threads 2   --meta 0 (1: frequency and version)
-//                                 --batch 65536
+//                                 --batch 65536     --bare 0
 #include <algorithm>
 
 #include "benchmarks/engine/rows.h"
+#include "ev_tf/alloc/memory.h"
 #include "ev_tf/optim/adagrad.h"
 
 namespace ev::bench {
@@ -39,7 +43,37 @@ struct Overhead {
   }
 };
 
-void Run(uint64_t rows, int64_t dim, int threads, bool meta, size_t batch) {
+// Memory in huge pages that is touched for the first time, a part at a time.
+class FirstTouch {
+ public:
+  explicit FirstTouch(size_t bytes) { Check(MemoryRegion::Reserve(bytes, 0, &memory_)); }
+  // How long the next `bytes` take.
+  double SecondsOfNext(size_t bytes, Executor& executor) {
+    char* const next = memory_.data() + touched_;
+    touched_ += bytes;
+    return SecondsOf([&] {
+      InParallel(executor, bytes / kSmallPageBytes, [&](size_t first, size_t pages) {
+        for (size_t page = first; page < first + pages; ++page) {
+          *const_cast<volatile char*>(next + page * kSmallPageBytes) = 1;
+        }
+      });
+    });
+  }
+  size_t touched() const { return touched_; }
+
+ private:
+  static constexpr size_t kSmallPageBytes = 4096;
+  MemoryRegion memory_;
+  size_t touched_ = 0;
+};
+
+double Mean(const std::vector<double>& values) {
+  double sum = 0;
+  for (const double value : values) sum += value;
+  return values.empty() ? 0 : sum / static_cast<double>(values.size());
+}
+
+void Run(uint64_t rows, int64_t dim, int threads, bool meta, size_t batch, bool bare) {
   const std::vector<SlotSpec> slots = {{"accumulator", dim, 0.1f}};
   const UpdateRule rule = Adagrad(0.01f, 0.0f);
   const std::unique_ptr<Executor> executor = NewThreadPoolExecutor(threads);
@@ -62,6 +96,8 @@ void Run(uint64_t rows, int64_t dim, int threads, bool meta, size_t batch) {
   Check(EmbeddingVariable::Create(options, defaults, &variable));
   std::vector<double> wall;
   std::vector<double> cpu;
+  std::vector<double> touch;
+  FirstTouch fresh(bare ? rows * static_cast<size_t>(ideal) : 0);
   Overhead overhead;
   const Contention contention;
   for (uint64_t row = 0; row < rows; row += keys.size()) {
@@ -74,21 +110,20 @@ void Run(uint64_t rows, int64_t dim, int threads, bool meta, size_t batch) {
     if (keys.size() == batch) {
       wall.push_back(WallSeconds() - start);
       cpu.push_back(CpuSeconds() - cpu_start);
+      if (bare) touch.push_back(fresh.SecondsOfNext(batch * static_cast<size_t>(ideal), *executor));
     }
-    overhead.See(variable->metrics(), ideal, ResidentBytes() - before);
+    overhead.See(variable->metrics(), ideal, ResidentBytes() - before - static_cast<int64_t>(fresh.touched()));
   }
   const double other_cpu = contention.Read();
   if (variable->size() != static_cast<int64_t>(rows)) Fail("the growth lost rows");
-  double seconds = 0;
-  for (const double s : wall) seconds += s;
-  JsonLine()
-      .Add("bench", "engine_insert")
+  JsonLine line;
+  line.Add("bench", "engine_insert")
       .Add("rows", static_cast<int64_t>(rows))
       .Add("dim", dim)
       .Add("threads", static_cast<int64_t>(threads))
       .Add("meta", static_cast<int64_t>(meta))
       .Add("batch", static_cast<int64_t>(batch))
-      .Add("mean_per_s", static_cast<double>(batch * wall.size()) / seconds)
+      .Add("mean_per_s", static_cast<double>(batch) / Mean(wall))
       .Add("median_ms", Median(wall) * 1e3)
       .Add("p99_ms", Quantile(wall, 0.99) * 1e3)
       .Add("worst_ms", Quantile(wall, 1) * 1e3)
@@ -102,6 +137,12 @@ void Run(uint64_t rows, int64_t dim, int threads, bool meta, size_t batch) {
       .Add("overhead_end", overhead.last_counted)
       .Add("overhead_end_resident", overhead.last_resident)
       .Add("other_cpu", other_cpu);
+  if (!bare) return;
+  line.Add("touch_median_ms", Median(touch) * 1e3)
+      .Add("touch_worst_ms", Quantile(touch, 1) * 1e3)
+      .Add("median_to_touch", Median(wall) / Median(touch))
+      .Add("mean_to_touch", Mean(wall) / Mean(touch))
+      .Add("worst_to_touch", Quantile(wall, 1) / Quantile(touch, 1));
 }
 
 }  // namespace
@@ -115,11 +156,12 @@ int main(int argc, char** argv) {
   const auto threads = arguments.Ints("threads", {2});
   const auto meta = arguments.Ints("meta", {0});
   const auto batch = static_cast<size_t>(arguments.Int("batch", kBatch));
+  const bool bare = arguments.Int("bare", 0) != 0;
   arguments.Done();
   for (const int64_t n : rows) {
     for (const int64_t dim : dims) {
       for (const int64_t t : threads) {
-        for (const int64_t m : meta) Run(static_cast<uint64_t>(n), dim, static_cast<int>(t), m != 0, batch);
+        for (const int64_t m : meta) Run(static_cast<uint64_t>(n), dim, static_cast<int>(t), m != 0, batch, bare);
       }
     }
   }

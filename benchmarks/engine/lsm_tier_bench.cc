@@ -1,8 +1,7 @@
 // The tiers that stand on libraries of others.
 //
 // leveldb   the tier as it is, in turn with two others in one run:
-//             plain     LevelDB as it comes: its own settings, one Put() and one Get() a row in the order asked, no checking
-//                       of what is read, overwriting by key.  How other systems use it
+//             plain     LevelDB as it comes, one Put() and one Get() a row (plain_leveldb.h)
 //             defaults  the same tier (batches, sorted, one entry a copy) with LevelDB's own settings
 //           and three kinds of work:
 //             put       new rows, batch by batch
@@ -13,7 +12,6 @@
 //
 // Axes (default):  --what leveldb,pmem   --rows 1000000   --row_bytes 256   --batch 10000   --repeats 5
 //                  --batches 8 (of one repeat)   --path . (the databases and files go into a new directory there)
-#include <leveldb/db.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -29,6 +27,7 @@
 
 #include "benchmarks/engine/harness.h"
 #include "benchmarks/engine/ids.h"
+#include "benchmarks/engine/plain_leveldb.h"
 #include "ev_tf/base/cpu.h"
 #include "ev_tf/tier/leveldb/leveldb_tier.h"
 #include "ev_tf/tier/tier_factory.h"
@@ -118,47 +117,6 @@ class Table {
   std::vector<std::byte> bytes_;
 };
 
-// LevelDB as it comes.
-class PlainLevelDb final : public Tier {
- public:
-  PlainLevelDb(const std::string& path, size_t row_bytes) : row_bytes_(row_bytes) {
-    leveldb::Options options;
-    options.create_if_missing = true;
-    leveldb::DB* db = nullptr;
-    const leveldb::Status status = leveldb::DB::Open(options, path, &db);
-    if (!status.ok()) Fail(status.ToString());
-    db_.reset(db);
-  }
-  const char* name() const override { return "plain"; }
-  size_t row_bytes() const override { return row_bytes_; }
-  Status Get(Span<const Key> keys, Span<const Position> /*positions*/, Span<std::byte> rows) override {
-    std::string row;
-    for (size_t i = 0; i < keys.size(); ++i) {
-      if (!db_->Get(leveldb::ReadOptions(), Bytes(keys[i]), &row).ok()) return NotFound("a row");
-      std::memcpy(rows.data() + i * row_bytes_, row.data(), row_bytes_);
-    }
-    return OkStatus();
-  }
-  Status Put(Span<const Key> keys, Span<const std::byte> rows, Span<Position> positions) override {
-    for (size_t i = 0; i < keys.size(); ++i) {
-      const leveldb::Slice row(reinterpret_cast<const char*>(rows.data()) + i * row_bytes_, row_bytes_);
-      if (!db_->Put(leveldb::WriteOptions(), Bytes(keys[i]), row).ok()) return IoError("a row");
-      positions[i] = 0;
-    }
-    return OkStatus();
-  }
-  void Remove(Span<const Key>, Span<const Position>) override {}  // the copies are overwritten
-  Status Flush() override { return OkStatus(); }
-  size_t size() const override { return 0; }
-  size_t bytes() const override { return 0; }
-
- private:
-  static leveldb::Slice Bytes(const Key& key) { return {reinterpret_cast<const char*>(&key), sizeof(key)}; }
-
-  const size_t row_bytes_;
-  std::unique_ptr<leveldb::DB> db_;
-};
-
 std::unique_ptr<Table> OpenLevelDb(const Axes& axes, const std::string& name, const LevelDbTuning& tuning) {
   LevelDbOptions options;
   options.path = axes.directory + "/" + name;
@@ -184,8 +142,7 @@ void LevelDbBench(const Axes& axes) {
   const auto tier = OpenLevelDb(axes, "tier", LevelDbTuning());
   const auto trusting = OpenLevelDb(axes, "trusting", unchecked);
   const auto defaults = OpenLevelDb(axes, "defaults", LevelDbTuning::LevelDbDefaults());
-  const auto plain =
-      std::make_unique<Table>(axes, std::make_unique<PlainLevelDb>(axes.directory + "/plain", axes.row_bytes));
+  const auto plain = std::make_unique<Table>(axes, OpenPlainLevelDb(axes.directory + "/plain", axes.row_bytes));
   const std::vector<std::pair<const char*, Table*>> all = {
       {"tier", tier.get()}, {"trusting", trusting.get()}, {"defaults", defaults.get()}, {"plain", plain.get()}};
   const auto batches = RowBatches("unique", axes.rows, axes.batch, axes.batches * 8, 1);

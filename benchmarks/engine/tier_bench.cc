@@ -6,6 +6,7 @@
 //   ssd_direct        the same with TF_SSDHASH_IO_SCHEME=directio: past the page cache, by io_uring
 //   leveldb           DRAM_LEVELDB as a variable makes it
 //   leveldb_defaults  the same with LevelDB's own settings
+//   leveldb_plain     LevelDB's own settings, and one Get() or Put() a row (plain_leveldb.h)
 //   map_and_drop      the log of ssd_buffered, each row read through a mapping that is dropped after it
 //   one_direct_read   the log of ssd_direct, each row read by a read of its own that is waited for
 //
@@ -14,8 +15,9 @@
 //
 // Axes (default):  --tiers dram,ssd_buffered,...   --rows 8000000   --dim 32    --batch 65536   --dists zipf1.05
 //                  --percent 10 (of the rows in DRAM)               --strategy lfu              --threads 2
-//                  --warmup 40 --steps 60 (of a round)              --rounds 3                  --round_seconds 8 (at most)
-//                  --compaction sync    --path . (files go into a new directory there, which is deleted)
+//                  --warmup 40 --steps 60 (of a round)              --rounds 3                  --compaction sync
+//                  --warmup_seconds 16 --round_seconds 8 (at most)  --path . (files go into a new directory there, which is
+//                                                                   deleted)
 // Sweeps --dists; a line of JSON for each distribution, round and table.
 #include <unistd.h>
 
@@ -34,6 +36,7 @@
 #include "ev_tf/tier/ssd_log/ssd_log_tier.h"
 #include "ev_tf/variable/embedding_variable.h"
 #if EV_HAVE_LEVELDB
+#include "benchmarks/engine/plain_leveldb.h"
 #include "ev_tf/tier/leveldb/leveldb_tier.h"
 #endif
 
@@ -49,6 +52,7 @@ struct Axes {
   int threads;
   size_t warmup;
   size_t steps;
+  double warmup_seconds;
   double round_seconds;
   bool async_compaction;
   std::string directory;
@@ -122,6 +126,10 @@ Status OpenLower(const std::string& kind, const Axes& axes, size_t record_bytes,
                  std::shared_ptr<TimedTier>* out) {
   const std::string path = axes.directory + "/" + kind + std::to_string(record_bytes);
 #if EV_HAVE_LEVELDB
+  if (kind == "leveldb_plain") {
+    *out = std::make_shared<TimedTier>(OpenPlainLevelDb(path, record_bytes), nullptr);
+    return OkStatus();
+  }
   if (kind == "leveldb" || kind == "leveldb_defaults") {
     LevelDbOptions options;
     options.path = path;
@@ -383,7 +391,7 @@ void Run(const std::vector<std::string>& tiers, const std::vector<std::string>& 
       const double start = WallSeconds();
       for (const auto& keys : warmup) {
         table->Step(keys);
-        if (WallSeconds() - start > 2 * axes.round_seconds) break;
+        if (WallSeconds() - start > axes.warmup_seconds) break;
       }
       WaitForQuiet();
     }
@@ -424,6 +432,7 @@ int main(int argc, char** argv) {
   axes.threads = static_cast<int>(arguments.Int("threads", 2));
   axes.warmup = static_cast<size_t>(arguments.Int("warmup", 40));
   axes.steps = static_cast<size_t>(arguments.Int("steps", 60));
+  axes.warmup_seconds = static_cast<double>(arguments.Int("warmup_seconds", 16));
   axes.round_seconds = static_cast<double>(arguments.Int("round_seconds", 8));
   axes.async_compaction = compaction == "async";
   const ScratchSpace scratch(arguments.Text("path", "."));

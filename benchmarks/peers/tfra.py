@@ -1,6 +1,11 @@
 """TensorFlow Recommenders Addons: dynamic embedding over its cuckoo hash table, as its documents use it: the unique lookup
-and DynamicEmbeddingOptimizer around tf.compat.v1.train's. The table is told the number of rows, which spares it its rehash
-(a batch of 9 s at 10 M rows of 64); --told 0 leaves it to grow."""
+and DynamicEmbeddingOptimizer around tf.compat.v1.train's.
+
+Implementations:
+  tfra          told the number of rows, which spares it its rehash (a batch of 9 s at 10 M rows of 64) and takes the memory for
+                them before the first batch
+  tfra-growing  left to grow, as ours is
+"""
 
 import contextlib
 import io
@@ -10,9 +15,7 @@ os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 
 from benchmarks import workload  # noqa: E402
 
-parser = workload.parser(["tfra"])
-parser.add_argument("--told", type=int, default=1)
-args = parser.parse_args()
+args = workload.parser(["tfra", "tfra-growing"]).parse_args()
 tf = workload.start_tensorflow(args.threads)
 with contextlib.redirect_stdout(io.StringIO()):  # it prints when imported
   import tensorflow_recommenders_addons as tfra
@@ -30,7 +33,7 @@ class TfraTable:
       table = dynamic_embedding.get_variable(
           "table", key_dtype=tf.int64, value_dtype=tf.float32, dim=options.dim, devices=["/CPU:0"],
           initializer=tf1.random_normal_initializer(stddev=workload.STDDEV, seed=1),
-          init_size=options.rows if options.told else 0)
+          init_size=options.rows if options.impl == "tfra" else 0)
       rows, trainable = dynamic_embedding.embedding_lookup_unique(table, ids, name="lookup", return_trainable=True)
       optimizers = {"adagrad": tf1.train.AdagradOptimizer, "adam": tf1.train.AdamOptimizer}
       optimizer = dynamic_embedding.DynamicEmbeddingOptimizer(optimizers[options.optimizer](workload.LEARNING_RATE))
