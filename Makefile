@@ -11,6 +11,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 DEFAULT_TF := 2.21.0
+OLDEST_TF := 2.15.1
 TF ?= $(DEFAULT_TF)
 PYTHON ?= python3
 export PYTHON
@@ -21,12 +22,14 @@ VENV := $(if $(filter $(DEFAULT_TF),$(TF)),.venv,.venv-$(TF))
 MODE := $(if $(filter $(DEFAULT_TF),$(TF)),editable,copy)
 PY := $(VENV)/bin/python
 FAST := not slow and not gpu
+# A test has a core or so; a process of TensorFlow has a gigabyte.
+PYTEST := $(PY) -m pytest -n auto --maxprocesses=4 --dist=worksteal
 
 WITH_TOOLS := PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH"
 # The thread sanitizer of older compilers cannot map its shadow where addresses are much randomised.
 NO_ASLR := $(shell setarch -R true 2>/dev/null && echo setarch -R)
 
-.PHONY: help build demo test test-fast test-all test-other native asan ubsan tsan bench lint format clean distclean \
+.PHONY: help build demo test test-fast test-all test-other test-matrix test-python native asan ubsan tsan bench lint format clean distclean \
   system-build system-test system-lint system-bench
 
 help:
@@ -35,6 +38,7 @@ help:
 	@echo "make bench      build, then the benchmarks"
 	@echo "make build      set up the environment and build the package into it"
 	@echo "make test-fast  the tests of everyday work: C++ and Python, no sanitizers"
+	@echo "make test-matrix  every Python test, on $(DEFAULT_TF) and on $(OLDEST_TF), the last TensorFlow with Estimators"
 	@echo "make asan | ubsan | tsan   the engine's tests under a sanitizer, without TensorFlow"
 	@echo "make lint | format         check or format the sources"
 	@echo "make clean      delete build/;  make distclean: the environments too"
@@ -63,13 +67,20 @@ demo: build
 test: $(if $(filter $(DEFAULT_TF),$(TF)),test-all,test-other)
 
 test-all: native asan tsan build
-	$(PY) -m pytest $(PYTEST_ARGS)
+	$(PYTEST) $(PYTEST_ARGS)
 
 test-other: build
-	$(PY) -m pytest -m "$(FAST)" $(PYTEST_ARGS)
+	$(PYTEST) -m "$(FAST)" $(PYTEST_ARGS)
 
 test-fast: build native
-	$(PY) -m pytest -m "$(FAST)" $(PYTEST_ARGS)
+	$(PYTEST) -m "$(FAST)" $(PYTEST_ARGS)
+
+test-matrix:
+	$(MAKE) test-python TF=$(DEFAULT_TF)
+	$(MAKE) test-python TF=$(OLDEST_TF)
+
+test-python: build
+	$(PYTEST) $(PYTEST_ARGS)
 
 native: $(TOOLS)/.tools system-test
 	$(WITH_TOOLS) cmake --preset dev --log-level=WARNING

@@ -47,7 +47,7 @@ if [ ! -x "$venv/bin/pip" ]; then
   [ -z "$tensorflow" ] || check_python "$python"
   "$python" -m venv "$venv"
 fi
-"$venv/bin/pip" install -q "setuptools>=70.1,<81" "cmake>=3.21" ninja "pybind11>=2.12"
+"$venv/bin/pip" install -q "setuptools>=77.0.3,<81" "cmake>=3.21" ninja "pybind11>=2.12"
 
 if [ -n "$tensorflow" ] && [ "$(installed_tensorflow)" != "$tensorflow" ]; then
   check_python "$venv/bin/python"

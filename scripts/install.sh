@@ -9,7 +9,7 @@ set -euo pipefail
 
 venv="$1"
 mode="$2"
-extras="test,examples,bench"
+extras="test,cli,examples,bench"
 export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 export PATH="$PWD/$venv/bin:$PATH"  # cmake and ninja of the environment
 

@@ -35,6 +35,7 @@ for step in "$@"; do
       # Storage tiers: a build without these works and leaves the tier out.
       need libleveldb-dev has_header leveldb/db.h
       need libsnappy-dev has_header snappy.h
+      need liburing-dev has_header liburing.h
       need libpmem1 has_library libpmem.so.1
       need libmemkind0 has_library libmemkind.so.0
       ;;
