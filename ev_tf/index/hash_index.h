@@ -78,6 +78,8 @@ class HashIndex {
   // next; false when that was the last.  Guards may come and go between parts.
   template <typename Visitor>
   bool ScanPart(uint64_t* cursor, Visitor&& visit) const;
+  // Where the part behind the one at `cursor` begins; 0: there is none.  A part may become several, never the other way round.
+  uint64_t PartAfter(uint64_t cursor) const { return EndOf(*FindView(cursor)->segment); }
 
   // Number of keys.
   int64_t size() const;
@@ -136,6 +138,8 @@ class HashIndex {
   const View* FindView(uint64_t hash) const {
     return directory_.load(std::memory_order_acquire)->at(hash).load(std::memory_order_acquire);
   }
+  // The first hash behind those of the segment, 0 for the last one.
+  static uint64_t EndOf(const Segment& segment) { return (segment.prefix + 1) << (64 - segment.depth); }
   // Whether is(segment, line, j) of one of the entries that a key of `place` may have, in the order of a probe.
   template <typename Is>
   bool AnyEntry(uint32_t place, Is&& is) const;
@@ -208,7 +212,7 @@ bool HashIndex::ScanPart(uint64_t* cursor, Visitor&& visit) const {
       if (location != kNoLocation && key != segment->filler) visit(key, location);
     }
   }
-  *cursor = (segment->prefix + 1) << (64 - segment->depth);
+  *cursor = EndOf(*segment);
   return *cursor != 0;
 }
 

@@ -38,7 +38,8 @@ Status Store::CopyPositions(Position first, Position end) {
   // Neighbours in the hash share a stripe's lock.  Places are read once: one that changes under a sort breaks it.
   std::vector<std::pair<uint32_t, Position>> placed;
   for (Position position = first; position < end; ++position) {
-    if (from.rank(position) != kNoRow) placed.emplace_back(from.place(position), position);
+    if (from.rank(position) == kNoRow || from.copy(position) != kNoLocation) continue;
+    placed.emplace_back(from.place(position), position);
   }
   std::sort(placed.begin(), placed.end());
   std::vector<Leaving> rows;
@@ -70,8 +71,10 @@ void Store::StartCopying(Span<const std::pair<uint32_t, Position>> placed, std::
       const auto [place, position] = placed[i];
       Key key = 0;
       // Another one's by now, dropped, or with a copy.
-      if (from.place(position) != place || !index_->FindKeyAt(place, MakeLocation(kHotTier, position), &key)) continue;
-      if (from.copy(position) != kNoLocation) continue;
+      if (from.place(position) != place || from.copy(position) != kNoLocation ||
+          !index_->FindKeyAt(place, MakeLocation(kHotTier, position), &key)) {
+        continue;
+      }
       hot_->Pack(position, records + rows->size() * record_bytes());
       rows->push_back({position, key, kNoLocation});
       from.copy(position) = kLeaving;

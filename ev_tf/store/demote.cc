@@ -166,7 +166,7 @@ void Store::StartLeaving(int tier, Span<const Victim> victims, std::vector<Leavi
         if (tier != kHotTier && GiveUpCopy(place, here, kNoLocation, &key)) garbage.emplace_back(key, here);
         continue;
       }
-      Location& copy = from.copy(position);
+      RelaxedLocation& copy = from.copy(position);
       const bool has_copy = copy != kNoLocation && copy != kLeaving;
       if (has_copy && TierOf(copy) == tier + 1) {
         if (!index_->Move(key, here, copy)) continue;
@@ -251,7 +251,7 @@ bool Store::HasCopy(uint32_t place, Location copy, Key key) const {
 }
 
 bool Store::GiveUpCopy(uint32_t place, Location copy, Location instead, Key* key) const {
-  Location* link = nullptr;
+  RelaxedLocation* link = nullptr;
   const auto holds = [&](Location row) { return (link = FindLink(row, copy)) != nullptr; };
   if (!index_->FindKeyIf(place, holds, key)) return false;
   const Residents& bounded = *residents(TierOf(copy));

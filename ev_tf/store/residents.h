@@ -7,8 +7,8 @@
 //
 // 12 bytes a row.  A position that is itself the copy of a row further up has kCopyRank: it goes first.
 //
-// Threads:     rank and place: read by anybody at any time.  place and copy are written, and copy is read, under the lock of
-//              the stripe of the key whose row it is.
+// Threads:     read by anybody at any time.  place and copy are written under the lock of the stripe of the key whose row it
+//              is; what was read of them without that lock is a guess.
 #pragma once
 
 #include <atomic>
@@ -25,6 +25,19 @@ inline constexpr Location kLeaving = MakeLocation(0, kMaxPosition + 1);  // whic
 
 inline constexpr Rank kCopyRank = 1;
 
+// A Location that may be read while it is written.
+class RelaxedLocation {
+ public:
+  operator Location() const { return __atomic_load_n(&location_, __ATOMIC_RELAXED); }  // NOLINT: it reads as one
+  RelaxedLocation& operator=(Location location) {
+    __atomic_store_n(&location_, location, __ATOMIC_RELAXED);
+    return *this;
+  }
+
+ private:
+  Location location_;
+};
+
 class Residents {
  public:
   // capacity: rows that the tier should hold, at least one.
@@ -40,7 +53,9 @@ class Residents {
     SetRank(position, TouchedRank(strategy_, rank(position), tick));
   }
   uint32_t place(Position position) const { return __atomic_load_n(places() + position, __ATOMIC_RELAXED); }
-  Location& copy(Position position) const { return reinterpret_cast<Location*>(copies_.data())[position]; }
+  RelaxedLocation& copy(Position position) const {
+    return reinterpret_cast<RelaxedLocation*>(copies_.data())[position];
+  }
 
   // Asks for what is known of the row at `position`.
   void Prefetch(Position position) const {

@@ -257,7 +257,7 @@ void Store::Settle(Key key, Position position, Location from, Location copy, uin
 }
 
 void Store::MarkDirty(Key key, Position position, Garbage* garbage) const {
-  Location& copy = hot_->residents()->copy(position);
+  RelaxedLocation& copy = hot_->residents()->copy(position);
   if (copy == kNoLocation) return;
   if (copy != kLeaving) Discard(key, copy, garbage);
   copy = kNoLocation;
@@ -270,15 +270,16 @@ void Store::Discard(Key key, Location location, Garbage* garbage) const {
     if (bounded == nullptr) return;
     const Position position = PositionOf(location);
     bounded->SetRank(position, kNoRow);
-    location = std::exchange(bounded->copy(position), kNoLocation);
+    location = bounded->copy(position);
+    bounded->copy(position) = kNoLocation;
   }
 }
 
-Location* Store::FindLink(Location location, Location target) const {
+RelaxedLocation* Store::FindLink(Location location, Location target) const {
   while (location != kNoLocation && location != kLeaving) {
     const Residents* bounded = residents(TierOf(location));
     if (bounded == nullptr) return nullptr;
-    Location& copy = bounded->copy(PositionOf(location));
+    RelaxedLocation& copy = bounded->copy(PositionOf(location));
     if (copy == target) return &copy;
     location = copy;
   }
@@ -497,7 +498,7 @@ void Store::Relocate(int tier, Span<const Key> keys, Span<const Position> from, 
       if (moved[i]) continue;
       Location location = kNoLocation;
       index_->Find(Span<const Key>(&entry.key, 1), &location);
-      Location* const link = FindLink(location, was);
+      RelaxedLocation* const link = FindLink(location, was);
       moved[i] = link != nullptr;
       if (moved[i]) *link = is;
     }

@@ -167,6 +167,8 @@ class Store final {
   bool ScanPart(uint64_t* cursor, Visitor&& visit) const {
     return index_->ScanPart(cursor, visit);
   }
+  // See HashIndex::PartAfter.
+  uint64_t PartAfter(uint64_t cursor) const { return index_->PartAfter(cursor); }
   // positions[i] = where in the last tier the row of keys[i] lies, or an identical copy of it; kNoPosition: nowhere.
   // Requires: a guard, the stripe locks.
   void FindInLast(Span<const Key> keys, Span<Position> positions) const;
@@ -266,7 +268,7 @@ class Store final {
   // The record at `location`, and copies further down, are of no use.
   void Discard(Key key, Location location, Garbage* garbage) const;
   // Where it is written that `target` is a copy of the row at `location`; null: nowhere.
-  Location* FindLink(Location location, Location target) const;
+  RelaxedLocation* FindLink(Location location, Location target) const;
   void RetireHot(std::vector<Position> positions);
   void RetireLower(const Garbage& garbage);
   // Asks for what is known of the row at `position` of the hot tier, and for the row; for the row alone.

@@ -191,10 +191,11 @@ class EmbeddingVariable::Impl final : public EvictionClient {
   };
   // `keys` that stand by stripe do so inside each bucket as well.
   static SortedRun SortRun(const checkpoint::TableDescription& table, const std::vector<Key>& keys);
-  // Of the keys from *cursor on (Store::ScanPart), as many as are a run and are not in `segments`.  *more: there are
-  // others behind.
-  SortedRun NextRun(const checkpoint::TableDescription& table, uint64_t* cursor, bool* more,
-                    SavedSegments* segments) const;
+  // Of the keys from *cursor on (Store::ScanPart), as many as are a run.  *more: there are others behind.
+  SortedRun NextRun(const checkpoint::TableDescription& table, uint64_t* cursor, bool* more) const;
+  // The same without those whose rows are in `segments`, which takes them.  By all threads, as most keys are there.
+  SortedRun NextRunTaking(const checkpoint::TableDescription& table, uint64_t* cursor, bool* more,
+                          SavedSegments* segments, Executor& executor) const;
   // The rows of `keys`, which should stand by stripe; spans as for ReadRows.
   Status ReadSorted(Span<const Key> keys, const RowBatch& out, Span<bool> found) const;
   // Writes one block of the run; keys that have no row any more are added to *absent.

@@ -177,21 +177,56 @@ TableDescription EmbeddingVariable::Impl::Describe() const {
 }
 
 EmbeddingVariable::Impl::SortedRun EmbeddingVariable::Impl::NextRun(const TableDescription& table, uint64_t* cursor,
-                                                                    bool* more, SavedSegments* segments) const {
-  const int last = store_.tiers() - 1;
-  const bool takes = segments != nullptr && !segments->empty();
+                                                                    bool* more) const {
   std::vector<Key> keys;
   // Grown, it would be there twice for a moment.  A part of the index has a few thousand keys.
   keys.reserve(std::min(static_cast<size_t>(store_.size()), kKeysPerRun + kKeysPerRun / 16));
   do {
     const EpochGuard guard(store_.epochs());
-    *more = store_.ScanPart(cursor, [&](Key key, Location location) {
-      const bool taken = takes && TierOf(location) == last && segments->Take(key, PositionOf(location));
-      if (!taken) keys.push_back(key);
-    });
+    *more = store_.ScanPart(cursor, [&](Key key, Location /*location*/) { keys.push_back(key); });
   } while (*more && keys.size() < kKeysPerRun);
-  if (takes) TakeCopies(&keys, segments);
   return SortRun(table, keys);
+}
+
+EmbeddingVariable::Impl::SortedRun EmbeddingVariable::Impl::NextRunTaking(const TableDescription& table,
+                                                                          uint64_t* cursor, bool* more,
+                                                                          SavedSegments* segments,
+                                                                          Executor& executor) const {
+  const int last = store_.tiers() - 1;
+  std::mutex mu;  // of *cursor, *more, run_keys and all
+  size_t run_keys = 0;
+  std::vector<Key> all;
+  *more = true;
+  // The next part that is nobody's yet, [*begin, *end); false: there is none, or the run is long enough.
+  const auto draw_part = [&](size_t found, uint64_t* begin, uint64_t* end) {
+    const std::lock_guard<std::mutex> lock(mu);
+    run_keys += found;
+    if (!*more || run_keys >= kKeysPerRun) return false;
+    *begin = *cursor;
+    *cursor = *end = store_.PartAfter(*cursor);
+    *more = *cursor != 0;
+    return true;
+  };
+  executor.Run(executor.parallelism(), [&](int /*task*/) {
+    std::vector<Key> keys;
+    size_t counted = 0;
+    uint64_t at = 0, end = 0;
+    for (;;) {
+      const EpochGuard guard(store_.epochs());
+      if (!draw_part(keys.size() - counted, &at, &end)) break;
+      counted = keys.size();
+      do {  // it may have become several
+        store_.ScanPart(&at, [&](Key key, Location location) {
+          const bool taken = TierOf(location) == last && segments->Take(key, PositionOf(location));
+          if (!taken) keys.push_back(key);
+        });
+      } while (at != end);
+    }
+    TakeCopies(&keys, segments);
+    const std::lock_guard<std::mutex> lock(mu);
+    all.insert(all.end(), keys.begin(), keys.end());
+  });
+  return SortRun(table, all);
 }
 
 Status EmbeddingVariable::Impl::SaveRows(const TableDescription& table, SavedSegments* segments,
@@ -199,14 +234,18 @@ Status EmbeddingVariable::Impl::SaveRows(const TableDescription& table, SavedSeg
   std::vector<Key> removed_meanwhile;
   uint64_t cursor = 0;
   bool more = true;
-  SortedRun run = NextRun(table, &cursor, &more, segments);
+  const bool takes = segments != nullptr && !segments->empty();
+  const auto next_run = [&] {
+    return takes ? NextRunTaking(table, &cursor, &more, segments, executor) : NextRun(table, &cursor, &more);
+  };
+  SortedRun run = next_run();
   for (;;) {
     // The next run is looked for while the rows of this one are written.
     const bool last = !more;
     SortedRun next;
     removed_meanwhile.clear();
     EV_RETURN_IF_ERROR(SaveRun(table, run, new_lane, executor, &removed_meanwhile, [&] {
-      if (!last) next = NextRun(table, &cursor, &more, segments);
+      if (!last) next = next_run();
     }));
     if (last) return OkStatus();
     run = std::move(next);

@@ -4,7 +4,7 @@
 // A row of a segment never changes.  So whoever finds in the index that a key's row is in one of them has found the row of that
 // moment, whatever happens to the key later; and as the save looks at each key once, each is in it once.
 //
-// Threads:     one.
+// Threads:     Take from any thread at once, while nobody calls anything else; the rest from one.
 #pragma once
 
 #include <memory>
@@ -47,11 +47,12 @@ class SavedSegments {
  private:
   struct Segment {
     void Take(Key key, uint32_t slot);
+    void CountRows();
 
     SegmentFile file;
     SlotBits live;
     checkpoint::SegmentEntry entry{};
-    uint32_t rows = 0;
+    uint32_t rows = 0;  // once all are taken
   };
 
   Status StartNew();

@@ -37,9 +37,18 @@ bool SavedSegments::Take(Key key, Position position) {
 
 void SavedSegments::Segment::Take(Key key, uint32_t slot) {
   const auto bucket = static_cast<uint32_t>(FloorMod(key, checkpoint::kBuckets));
-  live[slot / 64] |= uint64_t{1} << (slot % 64);
-  entry.buckets[bucket / 64] |= uint64_t{1} << (bucket % 64);
-  ++rows;
+  const uint64_t bucket_bit = uint64_t{1} << (bucket % 64);
+  uint64_t* const buckets = &entry.buckets[bucket / 64];
+  __atomic_fetch_or(&live[slot / 64], uint64_t{1} << (slot % 64), __ATOMIC_RELAXED);
+  // Soon all of them are there, and the line stays with every core.
+  if ((__atomic_load_n(buckets, __ATOMIC_RELAXED) & bucket_bit) == 0) {
+    __atomic_fetch_or(buckets, bucket_bit, __ATOMIC_RELAXED);
+  }
+}
+
+void SavedSegments::Segment::CountRows() {
+  rows = 0;
+  for (const uint64_t word : live) rows += static_cast<uint32_t>(__builtin_popcountll(word));
 }
 
 Status SavedSegments::OpenNew(size_t row_bytes, uint64_t segment_bytes, Env* env, const std::string& table_path,
@@ -80,6 +89,7 @@ Status SavedSegments::Write(TableWriter* writer, SaveReport* report) {
   if (segments_.empty()) return OkStatus();
   for (size_t i = 0; i < segments_.size(); ++i) {
     Segment& segment = segments_[i];
+    segment.CountRows();
     if (segment.rows == 0) {
       EV_RETURN_IF_ERROR(links_->Drop(i));
       continue;

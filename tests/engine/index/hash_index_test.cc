@@ -199,6 +199,37 @@ TEST_F(HashIndexTest, H3WhatARebuildReplacesWaitsForTheGuard) {
 
 // An insert stores the location before the key.  A scan that comes in between sees a location beside the filler, which
 // is nobody's key: visiting it would export a row that does not exist.
+TEST_F(HashIndexTest, PartsThatAreDrawnAheadHoldEveryKeyOnceHoweverTheyGrow) {
+  std::vector<Key> keys(20000);
+  std::iota(keys.begin(), keys.end(), -500);
+  InsertAll(&index_, keys);
+  std::vector<std::pair<uint64_t, uint64_t>> parts;
+  do {
+    const EpochGuard guard(epochs_);
+    const uint64_t begin = parts.empty() ? 0 : parts.back().second;
+    parts.emplace_back(begin, index_.PartAfter(begin));
+  } while (parts.back().second != 0);
+  ASSERT_GT(parts.size(), 32u);
+  std::vector<Key> later(1500000);  // splits them
+  std::iota(later.begin(), later.end(), 1'000'000);
+  InsertAll(&index_, later);
+  std::vector<Key> seen;
+  size_t scans = 0;
+  std::reverse(parts.begin(), parts.end());
+  for (const auto& [begin, end] : parts) {
+    uint64_t at = begin;
+    do {
+      const EpochGuard guard(epochs_);
+      index_.ScanPart(&at, [&](Key key, Location) { seen.push_back(key); });
+      ++scans;
+    } while (at != end);
+  }
+  EXPECT_GT(scans, parts.size());
+  keys.insert(keys.end(), later.begin(), later.end());
+  std::sort(seen.begin(), seen.end());
+  EXPECT_EQ(seen, keys);
+}
+
 TEST_F(HashIndexTest, ScanSkipsAnEntryThatIsHalfWritten) {
   InsertAll(&index_, {100, 200}, 1);
   const uint64_t hash = HashKey(300);

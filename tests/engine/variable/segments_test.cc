@@ -381,6 +381,32 @@ TEST_F(SegmentsTest, TrainingGoesOnMeanwhile) {
   }
 }
 
+// More rows than are looked for at once are in no segment, and each is saved once.
+TEST_F(SegmentsTest, RowsBesideTheSegmentsAreSavedInRuns) {
+  const Key rows = test::kUnderSanitizer ? 300'000 : 2'500'000;
+  VariableOptions options = Options(1, false);
+  options.storage.dram_bytes = int64_t{1} << 20;
+  options.storage.between.push_back({test::OpenDram(), rows / 10 * 9 * 12});
+  options.storage.open_lower = test::OpenSmallLog(false);
+  const auto variable = test::NewVariable(options, std::vector<float>{0.0f});
+  std::vector<Key> keys(100'000);
+  for (Key first = 0; first < rows; first += static_cast<Key>(keys.size())) {
+    std::iota(keys.begin(), keys.end(), first);
+    std::vector<float> values(keys.begin(), keys.end());
+    EV_ASSERT_OK(variable->WriteRows(keys, {}, {values, {}, {}, {}}));
+  }
+  EV_ASSERT_OK(variable->FlushEvictions());
+  const SaveReport report = Save(*variable, "t");
+  EXPECT_GT(report.rows_linked, 1000);
+  EXPECT_GT(report.rows_written, rows / 2);
+  const auto loaded = Load(options, "t");
+  EXPECT_EQ(loaded->size(), rows);
+  for (Key first = 0; first < rows; first += static_cast<Key>(keys.size())) {
+    std::iota(keys.begin(), keys.end(), first);
+    ASSERT_EQ(ReadRows(*loaded, keys).values, std::vector<float>(keys.begin(), keys.end()));
+  }
+}
+
 // Where the checkpoint is on another file system, files are copied, and the report says so.
 TEST_F(SegmentsTest, AnotherFileSystemGetsCopies) {
   const test::SmallDisk disk(8 << 20);
