@@ -1,5 +1,7 @@
 """Estimators over embedding variables: TensorFlow 2.15, the last that has them."""
 
+import contextlib
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -122,13 +124,17 @@ def test_trains_evaluates_continues_and_exports(make, tmp_path):
   after = estimator.evaluate(eval_fn)
   assert (before["global_step"], after["global_step"]) == (40, 80)
   assert after["accuracy"] > 0.95 and after["loss"] < before["loss"]
-  exported = estimator.export_saved_model(str(tmp_path / "exported"), serving).decode()
-  with tf.Graph().as_default(), v1.Session() as session:
-    signatures = v1.saved_model.load(session, ["serve"], exported).signature_def
-    signature = signatures.get("predict") or signatures["serving_default"]
-    ids, labels = examples()
-    logits = session.run(signature.outputs["logits"].name, {signature.inputs[name].name: ids[name] for name in ids})
-  assert np.mean((logits > 0) == labels) == pytest.approx(after["accuracy"], abs=1e-6)
+  ids, labels = examples()
+  logits = {}
+  for kind in (contextlib.nullcontext, ev_tf.serving.frozen):
+    with kind():
+      exported = estimator.export_saved_model(str(tmp_path / kind.__name__), serving).decode()
+    with tf.Graph().as_default(), v1.Session() as session:
+      signatures = v1.saved_model.load(session, ["serve"], exported).signature_def
+      signature = signatures.get("predict") or signatures["serving_default"]
+      logits[kind] = session.run(signature.outputs["logits"].name, {signature.inputs[name].name: ids[name] for name in ids})
+  assert np.mean((logits[contextlib.nullcontext] > 0) == labels) == pytest.approx(after["accuracy"], abs=1e-6)
+  np.testing.assert_array_equal(logits[ev_tf.serving.frozen], logits[contextlib.nullcontext])
 
 
 
