@@ -51,7 +51,7 @@ struct LevelDbTuning {
   int bloom_bits = 10;            // of the Bloom filter, a row; 0: none, and a Get reads a block of each level
   size_t write_buffer_bytes = 0;  // 0: 32 MiB, less where a process has many tiers
   size_t cache_bytes = 0;         // 0: the cache that all tiers share
-  size_t block_bytes = 4 << 10;
+  size_t block_bytes = 2 << 10;   // each is verified and searched for one row
   size_t file_bytes = 8 << 20;   // LevelDB maps the first 1,000 files: big ones keep a big tier mapped
   bool compress = false;         // trained floats do not shrink
   bool verify_checksums = true;  // of every block read: a flipped bit is an error, not a weight
