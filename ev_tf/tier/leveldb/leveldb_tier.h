@@ -52,9 +52,9 @@ struct LevelDbTuning {
   size_t write_buffer_bytes = 0;  // 0: 32 MiB, less where a process has many tiers
   size_t cache_bytes = 0;         // 0: the cache that all tiers share
   size_t block_bytes = 2 << 10;   // each is verified and searched for one row
-  size_t file_bytes = 8 << 20;   // LevelDB maps the first 1,000 files: big ones keep a big tier mapped
-  bool compress = false;         // trained floats do not shrink
-  bool verify_checksums = true;  // of every block read: a flipped bit is an error, not a weight
+  size_t file_bytes = 8 << 20;    // LevelDB maps the first 1,000 files: big ones keep a big tier mapped
+  bool compress = false;          // trained floats do not shrink
+  bool verify_checksums = true;   // of every block read: a flipped bit is an error, not a weight
 
   // LevelDB as it comes, to be compared with.
   static LevelDbTuning LevelDbDefaults();
