@@ -149,6 +149,36 @@ TEST(SsdLogCrash, AKilledProcessLosesOnlyItsBuffers) {
   }
 }
 
+// The process dies, and power is lost later: what was found after the first and flushed is found after the second, too.
+TEST(SsdLogCrash, WhatAKillLeftSurvivesALossOfPower) {
+  for (int64_t stop = 0; stop <= 120; stop += test::kUnderThreadSanitizer ? 24 : 3) {
+    for (uint64_t seed = 0; seed < 5; ++seed) {
+      SCOPED_TRACE(::testing::Message() << "killed after change " << stop << ", seed " << seed);
+      FaultEnv env(static_cast<uint64_t>(stop) * 5 + seed);
+      {
+        LogTable table(Options(&env));
+        ASSERT_TRUE(table.Open().ok());
+        env.FailAt(stop, FaultEnv::Fault::kPowerLoss);
+        Work(table, 2);
+      }
+      env.Heal();
+      SsdLogOptions options = Options(&env);
+      options.existing = SsdExisting::kRecover;
+      Promise promise;
+      {
+        LogTable table(options);
+        ASSERT_TRUE(table.Open().ok());
+        ASSERT_TRUE(table.ReadAll(&promise.flushed).ok());
+        ASSERT_TRUE(table->Flush().ok());
+      }
+      promise.newest = promise.flushed;
+      env.LosePower();
+      ExpectRecovers(&env, promise);
+      if (HasFailure()) return;
+    }
+  }
+}
+
 // One change fails, and the next ones work: nothing that was stored is lost, and the error was told.
 TEST(SsdLogFaults, OneFailedChangeLosesNothing) {
   for (const auto fault : {FaultEnv::Fault::kDiskFull, FaultEnv::Fault::kIoError}) {

@@ -179,6 +179,8 @@ Status Recover(Env* env, const WriterOptions& options, const Geometry& geometry,
     table->InstallFound(std::move(segment));
     ++report->segments;
   }
+  // A process that was killed may have left files whose names are not safe yet, and with them why others can go.
+  if (options.durable && report->segments > 0) EV_RETURN_IF_ERROR(env->SyncDirectory(options.path));
   for (const auto& [key, row] : newest) {
     if (visitor != nullptr && !visitor(key, row.position)) continue;
     table->Find(row.position / geometry.slots)->SetLive(row.position % geometry.slots);
