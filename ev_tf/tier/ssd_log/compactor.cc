@@ -17,13 +17,13 @@ constexpr double kUrgentShare = 0.75;     // of the wanted share of live rows
 
 }  // namespace
 
-Compactor::Compactor(Env* env, const CompactorOptions& options, const Geometry& geometry, SegmentTable* table,
-                     LogWriter* writer, Counters* counters)
+Compactor::Compactor(Env* env, const CompactorOptions& options, const Geometry& geometry, SegmentTable* table, Log* log,
+                     Counters* counters)
     : env_(env),
       options_(options),
       geometry_(geometry),
       table_(table),
-      writer_(writer),
+      log_(log),
       counters_(counters),
       share_(options.live_share) {}
 
@@ -36,7 +36,8 @@ bool Compactor::TooManyDeadRows(double share) const {
 bool Compactor::Wanted() const {
   if (look_for_dead_.load(std::memory_order_relaxed)) return true;
   if (!TooManyDeadRows(share_.load(std::memory_order_relaxed))) return false;
-  return !stuck_.load(std::memory_order_relaxed) || stuck_at_.load(std::memory_order_relaxed) != writer_->end();
+  return !stuck_.load(std::memory_order_relaxed) ||
+         stuck_at_.load(std::memory_order_relaxed) != Value(counters_->rows_put);
 }
 
 bool Compactor::Urgent() const { return Wanted() && TooManyDeadRows(options_.live_share * kUrgentShare); }
@@ -74,7 +75,7 @@ Status Compactor::StepLocked(size_t* copied) {
       next_slot_ = 0;
     }
     if (victim_ == nullptr) {
-      stuck_at_.store(writer_->end(), std::memory_order_relaxed);
+      stuck_at_.store(Value(counters_->rows_put), std::memory_order_relaxed);
       stuck_.store(true, std::memory_order_relaxed);
       return UnlinkDead();
     }
@@ -112,7 +113,7 @@ void Compactor::FindDead() {
       continue;
     }
     s->dead = true;
-    s->dead_since = writer_->end();
+    s->dead_since = log_->end();
     dead_.push_back(s);
     Add(counters_->dead_slots, s->appended.load(std::memory_order_relaxed));
   }
@@ -135,7 +136,7 @@ Status Compactor::UnlinkDead() {
   if (holds_ > 0) return OkStatus();
   for (size_t i = 0; i < dead_.size();) {
     Segment* const s = dead_[i];
-    if (options_.durable && writer_->durable_end() < s->dead_since) {
+    if (options_.durable && !log_->IsDurable(s->dead_since)) {
       ++i;
       continue;
     }
@@ -160,20 +161,30 @@ Status Compactor::UnlinkDead() {
 
 Segment* Compactor::PickVictim() const {
   Segment* best = nullptr;
-  double best_share = kNotWorthCopying;
+  double most = 0;
   for (Segment* s : table_->All()) {
     const uint32_t appended = s->appended.load(std::memory_order_relaxed);
     if (s->dead || s->unreadable || !s->closed.load(std::memory_order_acquire) || appended == 0 ||
         s->flushed.load(std::memory_order_acquire) != appended || Value(counters_->rows_put) < s->rest_until) {
       continue;
     }
-    const double share = static_cast<double>(s->live.load(std::memory_order_relaxed)) / appended;
-    if (share < best_share) {
+    const double worth = Worth(*s);
+    if (worth > most) {
       best = s;
-      best_share = share;
+      most = worth;
     }
   }
   return best;
+}
+
+double Compactor::Worth(const Segment& segment) const {
+  const double slots = segment.appended.load(std::memory_order_relaxed);
+  const double live =
+      std::max<double>(segment.live.load(std::memory_order_relaxed), 1);  // its last row may just have gone
+  if (live >= kNotWorthCopying * slots) return 0;
+  // Its rows were there before it was full: none is of age 0.
+  const auto age = static_cast<double>(Value(counters_->rows_put) - segment.closed_at + geometry_.slots);
+  return (slots - live) / live * age;
 }
 
 Status Compactor::CopySome(Segment* victim, size_t* copied) {
@@ -218,7 +229,7 @@ Status Compactor::CopyLive(Segment* victim) {
   Add(counters_->compaction_read_bytes, bytes);
   if (status.ok()) status = FindRecords(*victim, begin, buffer.get());
   copies_.resize(slots_.size());
-  if (status.ok()) status = writer_->AppendCopies(records_, copies_);
+  if (status.ok()) status = log_->AppendCopies(records_, copies_);
   BufferPool::Global().Give(std::move(buffer), bytes);
   return status;
 }

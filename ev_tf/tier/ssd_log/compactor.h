@@ -1,7 +1,8 @@
-// Compactor: keeps the files small by copying the live rows of the poorest segment to the end of the log.
+// Compactor: keeps the files small by copying the live rows of one segment after the other to the stream of copies.
 //
-// The victim is the closed segment with the smallest share of live rows (greedy); the shares are counted as rows come and
-// go, so that no index is scanned.  A row is copied, then the store is asked (Relocator) whose copy counts.  A segment
+// The victim is the closed segment that gives back most for what it costs: dead rows for each live one, times the segment's
+// age, as in an old one those that are live will stay so, while a young one gives back more if it is left alone.  Live rows are
+// counted as they come and go, so that no index is scanned.  A row is copied, then the store is asked (Relocator) whose copy counts.  A segment
 // without live rows is unlinked; where the log is durable, only after everything that was appended before is synced, so
 // that no row is lost whose only synced bytes it holds.
 //
@@ -14,7 +15,7 @@
 
 #include "ev_tf/env/env.h"
 #include "ev_tf/tier/ssd_log/counters.h"
-#include "ev_tf/tier/ssd_log/log_writer.h"
+#include "ev_tf/tier/ssd_log/log.h"
 #include "ev_tf/tier/ssd_log/segment.h"
 #include "ev_tf/tier/tier.h"
 
@@ -29,7 +30,7 @@ struct CompactorOptions {
 
 class Compactor {
  public:
-  Compactor(Env* env, const CompactorOptions& options, const Geometry& geometry, SegmentTable* table, LogWriter* writer,
+  Compactor(Env* env, const CompactorOptions& options, const Geometry& geometry, SegmentTable* table, Log* log,
             Counters* counters);
 
   // Whether a step may find something to do.
@@ -57,6 +58,8 @@ class Compactor {
   Status UnlinkDead();
   void FindDead();
   Segment* PickVictim() const;
+  // What copying the live rows of a closed segment is worth; 0: nothing.
+  double Worth(const Segment& segment) const;
   Status CopySome(Segment* victim, size_t* copied);
   // Appends the records of slots_ again: keys_ are theirs, copies_ where they are.
   Status CopyLive(Segment* victim);
@@ -70,13 +73,13 @@ class Compactor {
   const CompactorOptions options_;
   const Geometry geometry_;
   SegmentTable* const table_;
-  LogWriter* const writer_;
+  Log* const log_;
   Counters* const counters_;
 
   std::atomic<double> share_;
   std::atomic<bool> look_for_dead_{false};  // a hint
   std::atomic<bool> stuck_{false};          // a hint: no segment is worth copying until more rows were put
-  std::atomic<uint64_t> stuck_at_{0};
+  std::atomic<uint64_t> stuck_at_{0};       // how many had been put
 
   std::mutex mu_;
   // Guarded by mu_.

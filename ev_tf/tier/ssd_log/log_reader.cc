@@ -55,8 +55,7 @@ Status LogReader::FindAll(Span<const Key> keys, Span<const Position> positions, 
     if (segment == nullptr) return Gone(positions[i]);
     const uint32_t slot = positions[i] % geometry_.slots;
     if (slot >= segment->flushed.load(std::memory_order_acquire)) {
-      const LogWriter::Found found =
-          writer_->ReadBuffered(segment, slot, keys[i], rows.data() + i * geometry_.row_bytes);
+      const LogWriter::Found found = log_->ReadBuffered(segment, slot, keys[i], rows.data() + i * geometry_.row_bytes);
       if (found == LogWriter::Found::kAbsent) return Gone(positions[i]);
       if (found == LogWriter::Found::kCopied) continue;
     }

@@ -11,15 +11,15 @@
 
 #include "ev_tf/env/env.h"
 #include "ev_tf/tier/ssd_log/counters.h"
-#include "ev_tf/tier/ssd_log/log_writer.h"
+#include "ev_tf/tier/ssd_log/log.h"
 #include "ev_tf/tier/ssd_log/segment.h"
 
 namespace ev::ssd_log {
 
 class LogReader {
  public:
-  LogReader(Env* env, const Geometry& geometry, SegmentTable* table, LogWriter* writer, Counters* counters)
-      : env_(env), geometry_(geometry), table_(table), writer_(writer), counters_(counters) {}
+  LogReader(Env* env, const Geometry& geometry, SegmentTable* table, Log* log, Counters* counters)
+      : env_(env), geometry_(geometry), table_(table), log_(log), counters_(counters) {}
 
   // See Tier::Get.
   Status Get(Span<const Key> keys, Span<const Position> positions, Span<std::byte> rows);
@@ -44,7 +44,7 @@ class LogReader {
   Env* const env_;
   const Geometry geometry_;
   SegmentTable* const table_;
-  LogWriter* const writer_;
+  Log* const log_;
   Counters* const counters_;
   std::atomic<int> not_cached_{0};  // batches until mapped files are tried again
 };

@@ -16,11 +16,13 @@ constexpr uint64_t kMaxReserveBytes = uint64_t{8} << 20;
 
 }  // namespace
 
-LogWriter::LogWriter(Env* env, const WriterOptions& options, const Geometry& geometry, SegmentTable* table,
-                     Counters* counters)
+LogWriter::LogWriter(Env* env, const WriterOptions& options, const Geometry& geometry, Stream stream,
+                     LogNumbers* numbers, SegmentTable* table, Counters* counters)
     : env_(env),
       options_(options),
       geometry_(geometry),
+      stream_(stream),
+      numbers_(numbers),
       table_(table),
       counters_(counters),
       buffer_slots_(SlotsOfBuffer(geometry)),
@@ -32,18 +34,17 @@ LogWriter::~LogWriter() {
   }
 }
 
-void LogWriter::StartAt(uint64_t ordinal, uint64_t sequence) {
+void LogWriter::StartAt(uint64_t ordinal) {
   std::lock_guard<std::mutex> lock(mu_);
-  next_ordinal_ = ordinal;
-  next_sequence_ = sequence;
   flushed_end_ = ordinal << 32;
   end_ = flushed_end_;
   durable_end_ = flushed_end_;
 }
 
 Status LogWriter::Append(Span<const Key> keys, Span<const std::byte> rows, Span<Position> positions) {
+  const uint64_t first = numbers_->next_sequence.fetch_add(keys.size(), std::memory_order_relaxed);
   return AppendEach(positions, [&](size_t i, std::byte* record) {
-    EncodeRecord(keys[i], next_sequence_++, rows.data() + i * geometry_.row_bytes, geometry_.row_bytes, record);
+    EncodeRecord(keys[i], first + i, rows.data() + i * geometry_.row_bytes, geometry_.row_bytes, record);
   });
 }
 
@@ -91,12 +92,15 @@ void LogWriter::Fill(size_t begin, size_t end, Position* positions, const Write&
   }
   active_.end = slot;
   segment->appended.store(slot, std::memory_order_release);
-  end_.store(LogPoint(*segment, slot), std::memory_order_release);
+  end_.store(PointOf(*segment, slot), std::memory_order_release);
   Add(counters_->slots, end - begin);
-  if (active_.end == geometry_.slots) {  // the sealed buffer ends it; nobody appends to it any more
-    open_ = nullptr;
-    segment->closed.store(true, std::memory_order_release);
-  }
+  if (active_.end == geometry_.slots) Close();  // the sealed buffer ends it
+}
+
+void LogWriter::Close() {
+  Segment* const segment = std::exchange(open_, nullptr);
+  segment->closed_at = Value(counters_->rows_put);
+  segment->closed.store(true, std::memory_order_release);
 }
 
 void LogWriter::AddFillers() {
@@ -109,11 +113,8 @@ void LogWriter::AddFillers() {
   }
   active_.end = end;
   segment->appended.store(end, std::memory_order_release);
-  end_.store(LogPoint(*segment, end), std::memory_order_release);
-  if (end == geometry_.slots) {
-    open_ = nullptr;
-    segment->closed.store(true, std::memory_order_release);
-  }
+  end_.store(PointOf(*segment, end), std::memory_order_release);
+  if (end == geometry_.slots && open_ != nullptr) Close();  // else its last row has closed it
 }
 
 Status LogWriter::MakeRoom(Lock& lock) {
@@ -175,8 +176,8 @@ Status LogWriter::WriteSealed(Lock& lock) {
   writing_ = false;
   if (status.ok()) {
     Segment* const segment = sealed_.segment;
-    if (std::find(unsynced_.begin(), unsynced_.end(), segment) == unsynced_.end()) unsynced_.push_back(segment);
-    flushed_end_ = LogPoint(*segment, sealed_.end);
+    if (options_.durable && !IsUnsynced(segment)) unsynced_.push_back(segment);
+    flushed_end_ = PointOf(*segment, sealed_.end);
     if (segment != open_) sync_wish_ = true;
     AlignedBytes bytes;
     {
@@ -185,11 +186,19 @@ Status LogWriter::WriteSealed(Lock& lock) {
       bytes = std::move(sealed_.bytes);
       sealed_ = Buffer{};
     }
-    if (!options_.durable) unsynced_.clear();
     BufferPool::Global().Give(std::move(bytes), buffer_bytes_);
   }
   sealed_written_.notify_all();
   return status;
+}
+
+bool LogWriter::IsComplete(const Segment& segment) {
+  return segment.closed.load(std::memory_order_relaxed) &&
+         segment.flushed.load(std::memory_order_relaxed) == segment.appended.load(std::memory_order_relaxed);
+}
+
+bool LogWriter::IsUnsynced(const Segment* segment) const {
+  return std::find(unsynced_.begin(), unsynced_.end(), segment) != unsynced_.end();
 }
 
 Status LogWriter::WriteBuffer(const Buffer& buffer) {
@@ -222,6 +231,7 @@ Status LogWriter::Reserve(Segment* segment, uint64_t end) {
 Status LogWriter::OpenSegment() {
   uint32_t number = 0;
   EV_RETURN_IF_ERROR(table_->TakeNumber(&number));
+  const uint64_t ordinal = numbers_->next_ordinal.fetch_add(1, std::memory_order_relaxed);
   const std::string path = options_.path + "/" + SegmentName(number);
   std::unique_ptr<File> file;
   OpenOptions how;
@@ -233,7 +243,7 @@ Status LogWriter::OpenSegment() {
     status = OutOfSpace("memory: expected 4096 bytes for a file header, found none");
   if (status.ok()) {
     std::memset(header.get(), 0, kHeaderBytes);
-    EncodeFileHeader(geometry_, number, next_ordinal_, header.get());
+    EncodeFileHeader(geometry_, number, ordinal, header.get());
     status = file->WriteAt(0, {header.get(), kHeaderBytes});
     // Before any row: a file with rows and no header is then a damaged one, not one that power was lost over.
     if (status.ok() && options_.durable) status = file->Sync();
@@ -243,7 +253,8 @@ Status LogWriter::OpenSegment() {
     table_->GiveNumber(number);
     return status;
   }
-  auto segment = std::make_unique<Segment>(number, next_ordinal_++, geometry_, std::move(file));
+  auto segment = std::make_unique<Segment>(number, ordinal, geometry_, std::move(file));
+  segment->stream = stream_;
   if (!options_.direct) segment->map = segment->file->Map(geometry_.file_bytes());
   segment->held_bytes.store(kHeaderBytes, std::memory_order_relaxed);
   Add(counters_->file_bytes, kHeaderBytes);
@@ -292,10 +303,7 @@ Status LogWriter::Flush() {
     bool closed;
   };
   std::vector<Part> parts;
-  for (Segment* s : unsynced_) {
-    const uint32_t flushed = s->flushed.load(std::memory_order_relaxed);
-    parts.push_back({s, flushed, s != open_ && flushed == s->appended.load(std::memory_order_relaxed)});
-  }
+  for (Segment* s : unsynced_) parts.push_back({s, s->flushed.load(std::memory_order_relaxed), IsComplete(*s)});
   const uint64_t point = flushed_end_;
   const bool sync_directory = std::exchange(directory_changed_, false);
   lock.unlock();
@@ -314,6 +322,7 @@ Status LogWriter::Flush() {
   for (const Part& part : parts) {
     if (part.segment->flushed.load(std::memory_order_relaxed) == part.flushed) {
       unsynced_.erase(std::remove(unsynced_.begin(), unsynced_.end(), part.segment), unsynced_.end());
+      part.segment->synced.store(IsComplete(*part.segment), std::memory_order_relaxed);
     }
   }
   durable_end_.store(point, std::memory_order_release);
@@ -332,23 +341,30 @@ Status LogWriter::WriteMark(Segment* segment, uint32_t synced, bool closed) {
 
 Status LogWriter::CloseOpenSegment() {
   Lock lock(mu_);
-  EV_RETURN_IF_ERROR(WriteOutLocked(lock));
+  EV_RETURN_IF_ERROR(GiveBackSpaceLocked(lock));
   if (open_ == nullptr || open_->appended.load(std::memory_order_relaxed) == 0) return OkStatus();
-  Segment* const segment = open_;
-  uint64_t size = 0;
-  EV_RETURN_IF_ERROR(segment->file->Size(&size));
-  EV_RETURN_IF_ERROR(segment->file->Truncate(size));  // gives back the space that was taken ahead
-  Subtract(counters_->file_bytes, segment->held_bytes.exchange(size, std::memory_order_relaxed) - size);
-  open_ = nullptr;
-  segment->closed.store(true, std::memory_order_release);
+  open_->synced = options_.durable && !IsUnsynced(open_);
+  Close();
   sync_wish_ = true;
   return OkStatus();
 }
 
-bool LogWriter::TakeSyncWish() {
-  std::lock_guard<std::mutex> lock(mu_);
-  return std::exchange(sync_wish_, false);
+Status LogWriter::GiveBackSpace() {
+  Lock lock(mu_);
+  return GiveBackSpaceLocked(lock);
 }
+
+Status LogWriter::GiveBackSpaceLocked(Lock& lock) {
+  EV_RETURN_IF_ERROR(WriteOutLocked(lock));  // and nobody else writes, as long as the lock is held
+  if (open_ == nullptr) return OkStatus();
+  uint64_t size = 0;
+  EV_RETURN_IF_ERROR(open_->file->Size(&size));
+  EV_RETURN_IF_ERROR(open_->file->Truncate(size));
+  Subtract(counters_->file_bytes, open_->held_bytes.exchange(size, std::memory_order_relaxed) - size);
+  return OkStatus();
+}
+
+bool LogWriter::TakeSyncWish() { return sync_wish_.exchange(false, std::memory_order_relaxed); }
 
 bool LogWriter::OpenSegmentIsPoor(double live_share) {
   std::lock_guard<std::mutex> lock(mu_);

@@ -1,12 +1,12 @@
-// LogWriter: the end of the log, where rows are appended.
+// LogWriter: the end of one stream of the log, where records are appended.
 //
 // Rows are encoded into a buffer; a full one is sealed and written by the thread that needs room, while others fill the
 // next: two buffers at most, and none when everything is written.  A buffer that could not be written stays, so that its
 // rows can be read, and is tried again by the next append.
 //
 // Threads:     any method, from any thread, at once.
-// Ends:        a point of the log is its segment's ordinal << 32 | slot (LogPoint); points never fall.
-// Invariants:  W1  buffers are written in the order of the log, one at a time.
+// Ends:        a point of the stream is its segment's ordinal << 32 | slot; points never fall.
+// Invariants:  W1  buffers are written in the order of the stream, one at a time.
 //              W2  a failed Append leaves no row live.
 //              W3  a row below appended() is in a buffer or, below flushed(), in the file.
 #pragma once
@@ -25,9 +25,6 @@
 
 namespace ev::ssd_log {
 
-// A point of the log, which end() and durable_end() are.
-inline uint64_t LogPoint(const Segment& segment, uint32_t slot) { return segment.ordinal << 32 | slot; }
-
 // Records that one write of a full buffer brings.
 inline uint32_t SlotsOfBuffer(const Geometry& g) {
   const uint64_t groups = std::max<uint64_t>(1, BufferPool::kBufferBytes / g.group_bytes);
@@ -40,13 +37,20 @@ struct WriterOptions {
   bool durable = true;  // Flush() and closing a segment wait for the device
 };
 
+// What all streams of a log draw from.
+struct LogNumbers {
+  std::atomic<uint64_t> next_ordinal{0};
+  std::atomic<uint64_t> next_sequence{1};
+};
+
 class LogWriter {
  public:
-  LogWriter(Env* env, const WriterOptions& options, const Geometry& geometry, SegmentTable* table, Counters* counters);
+  LogWriter(Env* env, const WriterOptions& options, const Geometry& geometry, Stream stream, LogNumbers* numbers,
+            SegmentTable* table, Counters* counters);
   ~LogWriter();
 
-  // What comes next has ordinals and sequence numbers from these on.  Requires: nothing was appended.
-  void StartAt(uint64_t ordinal, uint64_t sequence);
+  // Its segments will have ordinals from this one on.  Requires: nothing was appended.
+  void StartAt(uint64_t ordinal);
 
   // Appends rows, which get the next sequence numbers; positions[i] = where.  OutOfSpace, IoError.
   Status Append(Span<const Key> keys, Span<const std::byte> rows, Span<Position> positions);
@@ -59,11 +63,14 @@ class LogWriter {
   Status Flush();
   // Closes the open segment although it has room, if it has rows.
   Status CloseOpenSegment();
+  // WriteOut(), and gives back the disk space that the open segment has taken ahead.
+  Status GiveBackSpace();
   // True once after a segment was closed: then Flush() makes what waits for it durable.
   bool TakeSyncWish();
 
   enum class Found { kCopied, kInFile, kAbsent };
-  // Copies the row at a slot that is not in the file yet.  Requires: an EpochGuard of the table's domain.
+  // Copies the row at a slot that is not in the file yet.  Requires: an EpochGuard of the table's domain; a segment of this
+  // stream.
   Found ReadBuffered(const Segment* segment, uint32_t slot, Key key, std::byte* row);
 
   uint64_t end() const { return end_.load(std::memory_order_acquire); }
@@ -94,9 +101,15 @@ class LogWriter {
   template <typename Write>
   void Fill(size_t begin, size_t end, Position* positions, const Write& write);
   void AddFillers();
+  // The open segment is complete.
+  void Close();
   Status WriteOutLocked(Lock& lock);
+  Status GiveBackSpaceLocked(Lock& lock);
 
   Status WriteBuffer(const Buffer& buffer);
+  // Both require mu_.
+  static bool IsComplete(const Segment& segment);  // closed, and in the file
+  bool IsUnsynced(const Segment* segment) const;
   Status Reserve(Segment* segment, uint64_t end);
   Status WriteMark(Segment* segment, uint32_t synced, bool closed);
   void Forget(Span<const Position> positions);
@@ -104,10 +117,14 @@ class LogWriter {
     return buffer.bytes.get() + (geometry_.offset(slot) - geometry_.offset(buffer.first));
   }
 
+  static uint64_t PointOf(const Segment& segment, uint32_t slot) { return segment.ordinal << 32 | slot; }
+
   // Constant.
   Env* const env_;
   const WriterOptions options_;
   const Geometry geometry_;
+  const Stream stream_;
+  LogNumbers* const numbers_;
   SegmentTable* const table_;
   Counters* const counters_;
   const uint32_t buffer_slots_;
@@ -120,12 +137,10 @@ class LogWriter {
   Buffer sealed_;
   bool writing_ = false;  // sealed_ is being written
   Segment* open_ = nullptr;
-  uint64_t next_ordinal_ = 0;
-  uint64_t next_sequence_ = 1;
   uint64_t flushed_end_ = 0;
-  std::vector<Segment*> unsynced_;  // written to since they were last synced
+  std::vector<Segment*> unsynced_;  // written to since they were last synced; where durable
   bool directory_changed_ = false;
-  bool sync_wish_ = false;
+  std::atomic<bool> sync_wish_{false};
   std::atomic<uint64_t> end_{0};
   std::atomic<uint64_t> durable_end_{0};
 

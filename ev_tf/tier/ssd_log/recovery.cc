@@ -130,6 +130,7 @@ Status Adopt(Env* env, const WriterOptions& options, const Geometry& geometry, c
   segment->held_bytes = wanted;
   segment->records_crc = scan.records_crc;
   segment->closed = true;
+  segment->synced = options.durable;
   *out = std::move(segment);
   return OkStatus();
 }

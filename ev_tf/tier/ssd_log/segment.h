@@ -19,6 +19,15 @@
 
 namespace ev::ssd_log {
 
+// What a segment is filled with; see Log.
+enum class Stream : uint8_t { kPuts, kCopies };
+
+// The ends of both streams at one moment; see Log::end().
+struct LogEnd {
+  uint64_t puts = 0;
+  uint64_t copies = 0;
+};
+
 class Segment {
  public:
   Segment(uint32_t number, uint64_t ordinal, const Geometry& geometry, std::unique_ptr<File> file)
@@ -37,7 +46,8 @@ class Segment {
   // True if it was live before.
   bool ClearLive(uint32_t slot) {
     const bool was = (bits_[slot / 64].fetch_and(~Bit(slot), std::memory_order_relaxed) & Bit(slot)) != 0;
-    if (was) live.fetch_sub(1, std::memory_order_relaxed);
+    // Who finds no live row also finds, in the ends of the log, whatever made the last ones dead.
+    if (was) live.fetch_sub(1, std::memory_order_release);
     return was;
   }
   bool IsLive(uint32_t slot) const { return (bits_[slot / 64].load(std::memory_order_relaxed) & Bit(slot)) != 0; }
@@ -47,12 +57,14 @@ class Segment {
   const uint32_t number;   // names the file; used again after the segment is gone
   const uint64_t ordinal;  // how many segments were made before it
   const Position first_position;
+  Stream stream = Stream::kPuts;    // whose writer has those of its rows that are not in the file yet
   std::unique_ptr<File> file;       // until nobody reads it any more
   const std::byte* map = nullptr;   // of the whole file, where it is read through the page cache; see File::Map
   uint32_t header_number = number;  // what the file says it is, which for one from another log is not what it is here
 
-  // The writer's until the segment is closed, then constant: CRC-32C of the checksums of its records.
-  uint32_t records_crc = 0;
+  // The writer's until the segment is closed, then constant.
+  uint32_t records_crc = 0;  // CRC-32C of the checksums of its records
+  uint64_t closed_at = 0;    // how many rows had been put to the log
 
   // Slots below `appended` are written in memory, those below `flushed` in the file; released after the bytes.
   std::atomic<uint32_t> appended{0};
@@ -67,7 +79,7 @@ class Segment {
   bool unreadable = false;  // not a victim again
   uint64_t rest_until = 0;  // not a victim before so many rows were put
   bool dead = false;        // no row of it is live
-  uint64_t dead_since = 0;  // the end of the log when that was found
+  LogEnd dead_since;        // the end of the log when that was found
 
  private:
   static constexpr uint64_t Bit(uint32_t slot) { return uint64_t{1} << (slot % 64); }

@@ -81,9 +81,9 @@ class SsdLogTier::Impl final : public BackgroundWorker {
       : options_(options),
         env_(options.env != nullptr ? options.env : &Env::Default()),
         geometry_(geometry),
-        writer_(env_, ForWriter(options), geometry, &table_, &counters_),
-        reader_(env_, geometry, &table_, &writer_, &counters_),
-        compactor_(env_, ForCompactor(options, geometry), geometry, &table_, &writer_, &counters_) {}
+        log_(env_, ForWriter(options), geometry, &table_, &counters_),
+        reader_(env_, geometry, &table_, &log_, &counters_),
+        compactor_(env_, ForCompactor(options, geometry), geometry, &table_, &log_, &counters_) {}
 
   ~Impl() override {
     if (registered_) Background::Global().Unregister(this);
@@ -93,7 +93,7 @@ class SsdLogTier::Impl final : public BackgroundWorker {
       lock_.reset();
       static_cast<void>(env_->Unlink(LockPath()));
     } else {
-      static_cast<void>(writer_.Flush());
+      static_cast<void>(log_.Flush());
     }
   }
 
@@ -118,7 +118,7 @@ class SsdLogTier::Impl final : public BackgroundWorker {
     }
     const uint64_t start = env_->NowNanos();
     EV_RETURN_IF_ERROR(TakeError());
-    EV_RETURN_IF_ERROR(writer_.Append(keys, rows, positions));
+    EV_RETURN_IF_ERROR(log_.Append(keys, rows, positions));
     Add(counters_.rows, keys.size());
     Add(counters_.rows_put, keys.size());
     Maintain(keys.size());
@@ -155,7 +155,7 @@ class SsdLogTier::Impl final : public BackgroundWorker {
 
   Status Flush() {
     if (options_.read_in_place) return OkStatus();
-    EV_RETURN_IF_ERROR(writer_.Flush());
+    EV_RETURN_IF_ERROR(log_.Flush());
     compactor_.NoteEmpty();  // what waited for this flush can be unlinked
     if (registered_) {
       Background::Global().Wake(this);
@@ -168,13 +168,14 @@ class SsdLogTier::Impl final : public BackgroundWorker {
   Status Settle() {
     if (options_.read_in_place) return OkStatus();
     EV_RETURN_IF_ERROR(TakeError());
-    // The share of live rows counts appended slots; S1 counts bytes of files, the unused end of the open segment as well.
-    // Where files are few that is a difference: work a little further then.
+    // The share of live rows counts appended slots; S1 counts bytes of files, the unused ends of open segments as well.
+    // Where files are few that is a difference: give them back, and work a little further then.
     Status status;
     double share = WantedSlots(geometry_);
     for (; status.ok() && share < kMaxSettledShare; share += kSettleStep) {
       compactor_.WorkBelow(share);
       status = SettleRows();
+      if (status.ok() && LiveShare() < kSettledShare) status = log_.GiveBackSpace();
       if (!status.ok() || options_.relocator == nullptr || LiveShare() >= kSettledShare) break;
     }
     compactor_.WorkBelow(WantedSlots(geometry_));
@@ -234,7 +235,7 @@ class SsdLogTier::Impl final : public BackgroundWorker {
   bool RunStep() override {
     size_t copied = 0;
     Status status = compactor_.Step(&copied);
-    if (status.ok() && writer_.TakeSyncWish()) status = SyncClosed();
+    if (status.ok() && log_.TakeSyncWish()) status = SyncClosed();
     if (!status.ok()) KeepError(status);
     ShareBuffers();
     return status.ok() && copied > 0 && compactor_.Wanted();
@@ -256,7 +257,7 @@ class SsdLogTier::Impl final : public BackgroundWorker {
     if (options_.existing == SsdExisting::kRecover) {
       EV_RETURN_IF_ERROR(
           Recover(env_, ForWriter(options_), geometry_, &table_, &counters_, options_.visitor, &report_));
-      writer_.StartAt(report_.next_ordinal, report_.next_sequence);
+      log_.StartAt(report_.next_ordinal, report_.next_sequence);
       return OkStatus();
     }
     std::vector<std::string> names;
@@ -286,7 +287,7 @@ class SsdLogTier::Impl final : public BackgroundWorker {
 
   // After a Put of `rows`.  Errors wait for the next one.
   void Maintain(size_t rows) {
-    if (writer_.TakeSyncWish()) KeepError(SyncClosed());
+    if (log_.TakeSyncWish()) KeepError(SyncClosed());
     if (!compactor_.Wanted()) return;
     if (registered_) {
       Background::Global().Wake(this);
@@ -304,12 +305,12 @@ class SsdLogTier::Impl final : public BackgroundWorker {
 
   // A log keeps its buffer while it waits for more rows.  Where many logs do, one writes what it has instead.
   void ShareBuffers() {
-    if (BufferPool::Global().lent() > kWaitingBuffers) KeepError(writer_.WriteOut());
+    if (BufferPool::Global().lent() > kWaitingBuffers) KeepError(log_.WriteOut());
   }
 
   Status SyncClosed() {
     if (!options_.durable) return OkStatus();
-    EV_RETURN_IF_ERROR(writer_.Flush());
+    EV_RETURN_IF_ERROR(log_.Flush());
     compactor_.NoteEmpty();
     return OkStatus();
   }
@@ -319,11 +320,11 @@ class SsdLogTier::Impl final : public BackgroundWorker {
     const uint32_t slots = s.appended.load(std::memory_order_relaxed);
     return s.closed.load(std::memory_order_acquire) && s.flushed.load(std::memory_order_acquire) == slots &&
            s.live.load(std::memory_order_relaxed) != 0 && !s.unsyncable.load(std::memory_order_relaxed) &&
-           (!options_.durable || writer_.durable_end() >= LogPoint(s, slots));
+           (!options_.durable || s.synced.load(std::memory_order_relaxed));
   }
 
   Status SyncSealed(Segment* s) {
-    if (options_.durable || s->synced.load(std::memory_order_relaxed)) return OkStatus();
+    if (s->synced.load(std::memory_order_relaxed)) return OkStatus();
     const Status status = s->file->Sync();
     s->synced.store(status.ok(), std::memory_order_relaxed);
     s->unsyncable.store(!status.ok(), std::memory_order_relaxed);  // a second try would forget what the first one lost
@@ -339,6 +340,7 @@ class SsdLogTier::Impl final : public BackgroundWorker {
     segment->appended = file.slots;
     segment->flushed = file.slots;
     segment->held_bytes = bytes;
+    segment->closed_at = Value(counters_.rows_put);
     segment->closed = true;
     segment->synced = true;
     for (uint32_t slot = 0; slot < file.slots; ++slot) {
@@ -352,22 +354,22 @@ class SsdLogTier::Impl final : public BackgroundWorker {
 
   // Copies until there is nothing left to gain, and unlinks what has become empty.
   Status SettleRows() {
-    bool closed_open_segment = false;
+    bool closed_poor_segments = false;
     for (int round = 0; round < 16; ++round) {
       // Each round: the worker in the background lets victims rest as well.
       compactor_.TryAllAgain();
       EV_RETURN_IF_ERROR(CopyAll());
-      EV_RETURN_IF_ERROR(writer_.Flush());  // what waited for it can be unlinked
+      EV_RETURN_IF_ERROR(log_.Flush());  // what waited for it can be unlinked
       size_t copied = 0;
       compactor_.NoteEmpty();
       EV_RETURN_IF_ERROR(compactor_.Step(&copied));
       // Each flush adds fillers: where segments are small, they may outweigh what one round more gives back.
       if (copied > 0) continue;
-      if (closed_open_segment || !writer_.OpenSegmentIsPoor(WantedSlots(geometry_))) return OkStatus();
-      closed_open_segment = true;
-      EV_RETURN_IF_ERROR(writer_.CloseOpenSegment());
+      if (closed_poor_segments) return OkStatus();
+      EV_RETURN_IF_ERROR(log_.ClosePoorSegments(WantedSlots(geometry_), &closed_poor_segments));
+      if (!closed_poor_segments) return OkStatus();
     }
-    return writer_.Flush();
+    return log_.Flush();
   }
   // Bytes of live rows / bytes of files; 1 without files.
   double LiveShare() const {
@@ -399,7 +401,7 @@ class SsdLogTier::Impl final : public BackgroundWorker {
   bool registered_ = false;  // constant after Open()
   std::unique_ptr<FileLock> lock_;
   SegmentTable table_;
-  LogWriter writer_;
+  Log log_;
   LogReader reader_;
   Compactor compactor_;
   std::mutex error_mu_;

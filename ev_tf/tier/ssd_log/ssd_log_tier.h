@@ -1,13 +1,13 @@
 // SsdLogTier: rows in append-only files of a directory.  FORMAT.md has the bytes.
 //
 // Main memory per row: one bit.  Rows of a batch that are on the device are read together.  Memory per table: at most two
-// write buffers of 1 MiB, none when everything is written; of all tables of a process 16 may wait with one for more rows.
+// write buffers of 1 MiB for rows that are put, and two for rows that compaction copies; none when everything is written; of all tables of a process 16 may wait with one for more rows.
 //
 // Threads:     as for any tier.  Put() and Settle() may call the Relocator, in the calling thread: hold no lock that it
 //              takes.  Get() and Remove() never do.
 // Durability:  with `durable`, a row survives a crash and a loss of power once Flush() has returned OK after its Put().
-//              What Remove() took away may be found again by recovery until its segment is gone: the log is a place for
-//              rows, and who needs removals to last keeps them elsewhere.
+//              What Remove() took away, or an older version of it, may be found again by recovery until its segment is
+//              gone: the log is a place for rows, and who needs removals to last keeps them elsewhere.
 // Errors:      what goes wrong in the background, or for rows that Put() accepted before, is returned by the next Put();
 //              all rows stay readable.
 // Invariants:  T1 to T4 of Tier.

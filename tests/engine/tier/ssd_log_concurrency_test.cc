@@ -21,7 +21,7 @@ constexpr size_t kRowBytes = 128;
 constexpr int kWriters = 2;
 constexpr int kReaders = 2;
 
-class SsdLogConcurrency : public ::testing::TestWithParam<std::tuple<SsdIoMode, bool>> {
+class SsdLogConcurrency : public ::testing::TestWithParam<std::tuple<SsdIoMode, bool, bool>> {
  protected:
   void SetUp() override {
     SsdLogOptions options;
@@ -31,7 +31,7 @@ class SsdLogConcurrency : public ::testing::TestWithParam<std::tuple<SsdIoMode, 
     options.io_mode = std::get<0>(GetParam());
     options.async_compaction = std::get<1>(GetParam());
     options.relocator = &index_;
-    options.durable = false;
+    options.durable = std::get<2>(GetParam());
     const Status status = SsdLogTier::Open(options, &tier_);
     ASSERT_TRUE(status.ok()) << status.ToString();
     for (auto& version : newest_) version = 0;
@@ -104,7 +104,8 @@ TEST_P(SsdLogConcurrency, NeverAWrongRow) {
   std::vector<std::thread> writers;
   std::vector<std::thread> readers;
   for (int i = 0; i < kReaders; ++i) readers.emplace_back([this, i] { Read(i); });
-  for (int i = 0; i < kWriters; ++i) writers.emplace_back([this, i] { Write(i, 300); });
+  const int rounds = std::get<2>(GetParam()) ? 100 : 300;  // a durable one waits for the device
+  for (int i = 0; i < kWriters; ++i) writers.emplace_back([this, i, rounds] { Write(i, rounds); });
   for (std::thread& t : writers) t.join();
   while (batches_ < 3) std::this_thread::yield();
   done_ = true;
@@ -116,7 +117,7 @@ TEST_P(SsdLogConcurrency, NeverAWrongRow) {
 
 INSTANTIATE_TEST_SUITE_P(All, SsdLogConcurrency,
                          ::testing::Combine(::testing::Values(SsdIoMode::kDirect, SsdIoMode::kBuffered),
-                                            ::testing::Bool()));
+                                            ::testing::Bool(), ::testing::Bool()));
 
 }  // namespace
 }  // namespace ev

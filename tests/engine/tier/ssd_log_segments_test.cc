@@ -177,6 +177,45 @@ TEST(SsdLogSegments, ADurableLogTakesNone) {
   EXPECT_FALSE(table->CanAdopt(sealed[0].file.row_bytes, sealed[0].file.most_slots));
 }
 
+// As a save relies on: the files of both streams that are held are whole on the device, and nobody writes to them.
+TEST(SsdLogSegments, WhatADurableLogHoldsIsOnTheDevice) {
+  size_t most = 0;
+  for (uint64_t stop = 1; stop < 40; ++stop) {
+    SCOPED_TRACE(stop);
+    FaultEnv env(stop);
+    std::vector<SegmentedTier::Sealed> sealed;
+    std::map<std::string, std::string> bytes;
+    {
+      SsdLogOptions options = Small("disk/log", &env);
+      options.durable = true;
+      options.delete_on_close = false;
+      LogTable table(options);
+      EV_ASSERT_OK(table.Open());
+      Fill(&table, 600, 1);
+      for (uint64_t version = 2; version < stop; ++version) {
+        std::vector<Key> keys;
+        for (Key k = static_cast<Key>(version % 7); k < 600; k += k < 300 ? 5 : 40) keys.push_back(k);
+        EV_ASSERT_OK(table.Put(keys, version));
+      }
+      std::unique_ptr<SegmentedTier::Hold> hold;
+      EV_ASSERT_OK(table->HoldSealed(&sealed, &hold));
+      for (const auto& one : sealed) bytes[one.file.path] = env.Contents(one.file.path);
+      EV_ASSERT_OK(table->Flush());
+      for (const auto& [path, before] : bytes) EXPECT_TRUE(env.Contents(path) == before) << path;
+      if (stop % 2 == 0) env.FailAt(0, FaultEnv::Fault::kPowerLoss);
+    }
+    env.LosePower();
+    for (const auto& one : sealed) {
+      const SlotBits none((one.file.slots + 63) / 64);
+      EV_EXPECT_OK(
+          ssd_log::ReadSegment(&env, one.file, none, [](uint32_t, Key, const std::byte*) { return OkStatus(); }));
+    }
+    most = std::max(most, sealed.size());
+    if (HasFailure()) return;
+  }
+  EXPECT_GT(most, 6U);
+}
+
 // What could not be synced is never said to be safe, not even by a later sync that says so.
 TEST(SsdLogSegments, AFailedSyncIsNotForgotten) {
   FaultEnv env;

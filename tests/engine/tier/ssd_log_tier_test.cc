@@ -117,6 +117,31 @@ INSTANTIATE_TEST_SUITE_P(All, SsdLogModes,
                          ::testing::Combine(::testing::Values(SsdIoMode::kDirect, SsdIoMode::kBuffered),
                                             ::testing::Bool(), ::testing::Bool()));
 
+// S1 where a log has few files, each stream's open one with space taken ahead.
+TEST_F(SsdLogTierTest, ASmallLogKeepsTheSpaceBound) {
+  for (const uint64_t segment_bytes : {64 << 10, 256 << 10, 1 << 20, 4 << 20}) {
+    for (const Key keys : {400, 1000, 3000}) {
+      SCOPED_TRACE(::testing::Message() << keys << " rows, segments of " << segment_bytes);
+      SsdLogOptions options = Small();
+      options.segment_bytes = segment_bytes;
+      options.delete_on_close = true;
+      LogTable table(options);
+      ASSERT_TRUE(table.Open().ok());
+      ASSERT_TRUE(table.Put(Range(0, keys), 1).ok());
+      std::mt19937_64 random(11);
+      for (uint64_t version = 2; version < 40; ++version) {
+        const Key hot = random() % 4 == 0 ? keys : keys / 5;
+        const Key first = static_cast<Key>(random() % static_cast<uint64_t>(hot - 40));
+        ASSERT_TRUE(table.Put(Range(first, first + 40), version).ok());
+        if (version % 4 != 0) continue;
+        ASSERT_TRUE(table->Settle().ok());
+        const SsdLogMetrics m = table->metrics();
+        EXPECT_GE(m.live_share, 0.6) << m.rows << " rows in " << m.file_bytes << " bytes of " << m.segments << " files";
+      }
+    }
+  }
+}
+
 TEST_F(SsdLogTierTest, RowsOfEverySizeComeBack) {
   for (const size_t row_bytes : {16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 5008, 65536, 1 << 20}) {
     SCOPED_TRACE(row_bytes);
