@@ -119,7 +119,8 @@ TIER_SPEEDUPS = {
     ("leveldb", "leveldb_defaults"): 2.5,
     ("ssd_direct", "one_direct_read"): 5.0,
 }
-WARMUP_SECONDS = 24  # at most, of one table in the page cache: near two turnovers of the log
+WARMUP_SECONDS = 24  # at most, of one table in the page cache; of our log in addition until TURNOVERS
+TURNOVERS = 2  # times the rows of the log that are put to it before it is measured: then no file of the fill is left
 DEVICE_SHARE = 0.9  # rows read a second, of the device's random reads
 DEVICE_READ_BYTES, DEVICE_DEPTH = 1024, 128  # how a row of 256 bytes is read
 READS_PER_ROW = 1.0  # at most

@@ -40,7 +40,7 @@ def measure(runner, sizes, suites, scratch):
 def _measure_training(runner, sizes, path):
   axes = ["--rows", sizes.rows, "--batch", sizes.batch, "--steps", sizes.steps, "--rounds", sizes.rounds, "--path", path]
   runner.engine("tier_bench", "--tiers", ",".join(plan.CACHED_TIERS), "--warmup", sizes.warmup,
-                "--warmup_seconds", plan.WARMUP_SECONDS, *axes)
+                "--warmup_seconds", plan.WARMUP_SECONDS, "--turnovers", plan.TURNOVERS, *axes)
   # Past the page cache a step takes ten times as long.  One thread: with more of them, one read a row is as many at a time.
   device.read_at_random(runner, path)
   runner.engine("tier_bench", "--tiers", ",".join(plan.DIRECT_TIERS), "--threads", 1, "--warmup", sizes.warmup // 20,

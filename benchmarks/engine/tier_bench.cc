@@ -17,7 +17,9 @@
 //                  --percent 10 (of the rows in DRAM)               --strategy lfu              --threads 2
 //                  --warmup 40 --steps 60 (of a round)              --rounds 3                  --compaction sync
 //                  --warmup_seconds 16 --round_seconds 8 (at most)  --path . (files go into a new directory there, which is
-//                                                                   deleted)
+//                  --turnovers 0                                    deleted)
+// With --turnovers a log is warmed up, for as long as it takes, until so many times its rows were put to it since the fill: how
+// much compaction copies settles only when no file of the fill is left (two).
 // Sweeps --dists; a line of JSON for each distribution, round and table.
 #include <unistd.h>
 
@@ -53,6 +55,7 @@ struct Axes {
   size_t warmup;
   size_t steps;
   double warmup_seconds;
+  double turnovers;
   double round_seconds;
   bool async_compaction;
   std::string directory;
@@ -220,6 +223,7 @@ class Table {
       Apply(KeysOf(rows));
     }
     if (variable_->size() != static_cast<int64_t>(axes_.rows)) Fail(kind_ + ": the fill lost rows");
+    if (lower_ != nullptr && lower_->log() != nullptr) filled_with_ = lower_->log()->metrics().rows_put;
     return WallSeconds() - start;
   }
 
@@ -228,10 +232,25 @@ class Table {
     Apply(keys);
   }
 
+  void WarmUp(const std::vector<std::vector<Key>>& batches) {
+    const double start = WallSeconds();
+    for (size_t i = 0; !batches.empty(); ++i) {
+      const bool due = i < batches.size() && WallSeconds() - start <= axes_.warmup_seconds;
+      if (!due && (lower_ == nullptr || lower_->log() == nullptr || Turnovers() >= axes_.turnovers)) break;
+      Step(batches[i % batches.size()]);
+    }
+  }
+
   // One line of JSON for a round of steps over `batches`.
   void Round(const std::vector<std::vector<Key>>& batches, const std::string& dist, int round, JsonLine* line);
 
  private:
+  // Rows put to the log since the fill / rows in it.
+  double Turnovers() const {
+    const SsdLogMetrics log = lower_->log()->metrics();
+    return static_cast<double>(log.rows_put - filled_with_) / static_cast<double>(std::max<uint64_t>(log.rows, 1));
+  }
+
   void Apply(const std::vector<Key>& keys) {
     const Span<const float> grads(grads_.data(), keys.size() * static_cast<size_t>(axes_.dim));
     Check(variable_->Apply(Adagrad(0.01f, 0.0f), slots_, keys, grads, -1, *executor_));
@@ -244,6 +263,7 @@ class Table {
   std::vector<float> out_;
   std::unique_ptr<Executor> executor_;
   std::shared_ptr<TimedTier> lower_;
+  uint64_t filled_with_ = 0;                     // rows put to the log by then
   std::unique_ptr<EmbeddingVariable> variable_;  // before its tier
 };
 
@@ -315,7 +335,10 @@ void Table::Round(const std::vector<std::vector<Key>>& batches, const std::strin
         .Add("put_s_per_step", (put.seconds - puts.seconds) / static_cast<double>(steps))
         .Add("lower_bytes", after.lower_bytes);
   }
-  if (log != nullptr) AddLog(log_before, log->metrics(), dirty * after.row_bytes, line);
+  if (log != nullptr) {
+    AddLog(log_before, log->metrics(), dirty * after.row_bytes, line);
+    line->Add("turnovers", Turnovers());
+  }
   line->Add("other_cpu", contention.Read());
 }
 
@@ -388,11 +411,7 @@ void Run(const std::vector<std::string>& tiers, const std::vector<std::string>& 
   for (const std::string& dist : dists) {
     const auto warmup = KeyBatches(axes, dist, axes.warmup, seed++);
     for (const auto& table : tables) {
-      const double start = WallSeconds();
-      for (const auto& keys : warmup) {
-        table->Step(keys);
-        if (WallSeconds() - start > axes.warmup_seconds) break;
-      }
+      table->WarmUp(warmup);
       WaitForQuiet();
     }
     for (int round = 0; round < rounds; ++round) {
@@ -433,6 +452,7 @@ int main(int argc, char** argv) {
   axes.warmup = static_cast<size_t>(arguments.Int("warmup", 40));
   axes.steps = static_cast<size_t>(arguments.Int("steps", 60));
   axes.warmup_seconds = static_cast<double>(arguments.Int("warmup_seconds", 16));
+  axes.turnovers = static_cast<double>(arguments.Int("turnovers", 0));
   axes.round_seconds = static_cast<double>(arguments.Int("round_seconds", 8));
   axes.async_compaction = compaction == "async";
   const ScratchSpace scratch(arguments.Text("path", "."));
