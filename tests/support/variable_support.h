@@ -3,8 +3,10 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "ev_tf/base/executor.h"
@@ -53,6 +55,19 @@ inline void Apply(EmbeddingVariable* variable, const RuleCase& rule, const std::
 inline void Descend(EmbeddingVariable* variable, const std::vector<Key>& keys, const std::vector<float>& grads) {
   SerialExecutor executor;
   EV_EXPECT_OK(variable->Apply(Sgd(1.0f), {}, keys, grads, -1, executor));
+}
+
+// After FlushEvictions().  A row that has left DRAM counts as there as long as somebody reads it, as compaction in the background
+// may for a moment.
+inline VariableMetrics MetricsAfterEvictions(EmbeddingVariable* variable) {
+  VariableMetrics metrics;
+  for (int i = 0; i < 1000; ++i) {
+    EV_EXPECT_OK(variable->FlushEvictions());
+    metrics = variable->metrics();
+    if (metrics.hot_rows <= metrics.hot_capacity) break;
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  return metrics;
 }
 
 // What ReadRows tells of some keys; parts of missing keys are -9.
