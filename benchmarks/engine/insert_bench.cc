@@ -21,6 +21,7 @@ constexpr int64_t kCountedFrom = 1000000;  // rows; below it fixed costs dominat
 struct Overhead {
   double worst_counted = 0;  // bytes beyond value and slot, per row
   double worst_resident = 0;
+  int64_t worst_resident_rows = 0;
   double last_counted = 0;
   double last_resident = 0;
   int64_t worst_rows = 0;  // the table's size when worst_counted was seen, and what made it up
@@ -39,7 +40,10 @@ struct Overhead {
       worst_index = static_cast<double>(metrics.index_bytes) / rows;
       worst_pool = static_cast<double>(metrics.row_pool_bytes) / rows - ideal;
     }
-    worst_resident = std::max(worst_resident, last_resident);
+    if (last_resident > worst_resident) {
+      worst_resident = last_resident;
+      worst_resident_rows = metrics.rows;
+    }
   }
 };
 
@@ -131,6 +135,7 @@ void Run(uint64_t rows, int64_t dim, int threads, bool meta, size_t batch, bool 
       .Add("cpu_worst_to_median", Quantile(cpu, 1) / Median(cpu))
       .Add("overhead_worst", overhead.worst_counted)
       .Add("overhead_worst_resident", overhead.worst_resident)
+      .Add("overhead_worst_resident_at_rows", overhead.worst_resident_rows)
       .Add("overhead_worst_at_rows", overhead.worst_rows)
       .Add("overhead_worst_index", overhead.worst_index)
       .Add("overhead_worst_pool", overhead.worst_pool)
