@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "ev_tf/base/first_error.h"
+#include "ev_tf/base/sync_point.h"
 #include "ev_tf/index/probe.h"
 
 namespace ev {
@@ -314,12 +315,14 @@ Status HashIndex::Split(Segment* segment) {
       epochs_->Retire([replaced] { delete replaced; });
     }
     const int shared = directory->bits - depth;
-    for (auto& half : halves) {
-      const uint64_t first = half->prefix << shared;
+    // The second half first: who sees the first one as a part (PartAfter) then finds the second as the next, not both halves.
+    for (const int h : {1, 0}) {
+      const uint64_t first = halves[h]->prefix << shared;
       for (uint64_t i = 0; i < (uint64_t{1} << shared); ++i) {
-        directory->views[first + i].store(half->view, std::memory_order_release);
+        directory->views[first + i].store(halves[h]->view, std::memory_order_release);
       }
-      segments_.push_back(std::move(half));
+      EV_SYNC_POINT("index.half_shown");
+      segments_.push_back(std::move(halves[h]));
     }
   }
   segment->split = true;

@@ -7,8 +7,8 @@
 // segment has grown past a few pages: 17
 // to 21 bytes a key, also while growing.
 //
-// Threads:     any method, from any thread, at once.  Whoever calls Find, Insert, Move, Remove or Scan holds an EpochGuard of
-//              epochs(), one and no more, until it is done with the rows it found.
+// Threads:     any method, from any thread, at once.  Whoever calls Find, Insert, Move, Remove, PartAfter or a scan holds an
+//              EpochGuard of epochs(), one and no more, until it is done with the rows it found.
 // Locks:       a writer holds its segment's lock; changes of the directory hold directory_mu_ as well, inside it.
 // Invariants:  H1  a key is in the index at most once.
 //              H2  Find of a key that no writer touches gives the same location before, during and after a rebuild.

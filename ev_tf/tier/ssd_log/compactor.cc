@@ -163,9 +163,11 @@ Segment* Compactor::PickVictim() const {
   Segment* best = nullptr;
   double most = 0;
   for (Segment* s : table_->All()) {
+    // First: what was appended before it is closed may be less than it has then.
+    if (s->dead || s->unreadable || !s->closed.load(std::memory_order_acquire)) continue;
     const uint32_t appended = s->appended.load(std::memory_order_relaxed);
-    if (s->dead || s->unreadable || !s->closed.load(std::memory_order_acquire) || appended == 0 ||
-        s->flushed.load(std::memory_order_acquire) != appended || Value(counters_->rows_put) < s->rest_until) {
+    if (appended == 0 || s->flushed.load(std::memory_order_acquire) != appended ||
+        Value(counters_->rows_put) < s->rest_until) {
       continue;
     }
     const double worth = Worth(*s);

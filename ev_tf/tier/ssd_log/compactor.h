@@ -1,10 +1,10 @@
 // Compactor: keeps the files small by copying the live rows of one segment after the other to the stream of copies.
 //
 // The victim is the closed segment that gives back most for what it costs: dead rows for each live one, times the segment's
-// age, as in an old one those that are live will stay so, while a young one gives back more if it is left alone.  Live rows are
-// counted as they come and go, so that no index is scanned.  A row is copied, then the store is asked (Relocator) whose copy counts.  A segment
-// without live rows is unlinked; where the log is durable, only after everything that was appended before is synced, so
-// that no row is lost whose only synced bytes it holds.
+// age, as in an old one those that are live will stay so, while a young one gives back more if it is left alone.  Live rows
+// are counted as they come and go, so that no index is scanned.  A row is copied, then the store is asked (Relocator) whose
+// copy counts.  A segment without live rows is unlinked; where the log is durable, only after everything that was appended
+// before is synced, so that no row is lost whose only synced bytes it holds.
 //
 // Threads:     any method, from any thread, at once; one step at a time.
 // Invariants:  C1  a row of the victim stays live until Relocate() says that it moved or its owner removes it.

@@ -317,8 +317,9 @@ class SsdLogTier::Impl final : public BackgroundWorker {
 
   // Nobody writes to it any more, not even a mark, and it has rows.
   bool IsSealed(const Segment& s) const {
-    const uint32_t slots = s.appended.load(std::memory_order_relaxed);
-    return s.closed.load(std::memory_order_acquire) && s.flushed.load(std::memory_order_acquire) == slots &&
+    // First: what was appended before it is closed may be less than it has then.
+    if (!s.closed.load(std::memory_order_acquire)) return false;
+    return s.flushed.load(std::memory_order_acquire) == s.appended.load(std::memory_order_relaxed) &&
            s.live.load(std::memory_order_relaxed) != 0 && !s.unsyncable.load(std::memory_order_relaxed) &&
            (!options_.durable || s.synced.load(std::memory_order_relaxed));
   }

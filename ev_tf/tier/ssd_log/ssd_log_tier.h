@@ -1,7 +1,8 @@
 // SsdLogTier: rows in append-only files of a directory.  FORMAT.md has the bytes.
 //
 // Main memory per row: one bit.  Rows of a batch that are on the device are read together.  Memory per table: at most two
-// write buffers of 1 MiB for rows that are put, and two for rows that compaction copies; none when everything is written; of all tables of a process 16 may wait with one for more rows.
+// write buffers of 1 MiB for rows that are put, and two for rows that compaction copies; none when everything is written; of
+// all tables of a process 16 may wait with one for more rows.
 //
 // Threads:     as for any tier.  Put() and Settle() may call the Relocator, in the calling thread: hold no lock that it
 //              takes.  Get() and Remove() never do.

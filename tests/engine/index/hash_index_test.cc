@@ -8,11 +8,13 @@
 #include <set>
 #include <vector>
 
+#include "ev_tf/base/sync_point.h"
 #include "ev_tf/index/probe.h"
 #include "tests/support/index_support.h"
 #include "tests/support/keys.h"
 #include "tests/support/random.h"
 #include "tests/support/sanitizers.h"
+#include "tests/support/sync_points.h"
 
 namespace ev {
 namespace {
@@ -197,8 +199,6 @@ TEST_F(HashIndexTest, H3WhatARebuildReplacesWaitsForTheGuard) {
   ExpectFound(index_, keys);
 }
 
-// An insert stores the location before the key.  A scan that comes in between sees a location beside the filler, which
-// is nobody's key: visiting it would export a row that does not exist.
 TEST_F(HashIndexTest, PartsThatAreDrawnAheadHoldEveryKeyOnceHoweverTheyGrow) {
   std::vector<Key> keys(20000);
   std::iota(keys.begin(), keys.end(), -500);
@@ -230,6 +230,36 @@ TEST_F(HashIndexTest, PartsThatAreDrawnAheadHoldEveryKeyOnceHoweverTheyGrow) {
   EXPECT_EQ(seen, keys);
 }
 
+#if !defined(NDEBUG)
+TEST_F(HashIndexTest, PartsThatAreDrawnInTheMiddleOfASplitHoldEveryKeyOnce) {
+  const test::SyncPointsGuard points;
+  int splits = 0;
+  SyncPoints::Global().At("index.half_shown", [&] {  // under the guard of who inserts
+    ++splits;
+    std::vector<std::pair<uint64_t, uint64_t>> parts;
+    do {
+      const uint64_t begin = parts.empty() ? 0 : parts.back().second;
+      parts.emplace_back(begin, index_.PartAfter(begin));
+    } while (parts.back().second != 0);
+    std::vector<Key> seen;
+    for (const auto& [begin, end] : parts) {
+      uint64_t at = begin;
+      do {
+        index_.ScanPart(&at, [&](Key key, Location) { seen.push_back(key); });
+      } while (at != end);
+    }
+    std::sort(seen.begin(), seen.end());
+    EXPECT_EQ(std::adjacent_find(seen.begin(), seen.end()), seen.end()) << "visited twice, in split " << splits;
+  });
+  std::vector<Key> keys(60000);
+  std::iota(keys.begin(), keys.end(), 0);
+  InsertAll(&index_, keys);
+  EXPECT_GT(splits, 100);
+}
+#endif
+
+// An insert stores the location before the key.  A scan that comes in between sees a location beside the filler, which
+// is nobody's key: visiting it would export a row that does not exist.
 TEST_F(HashIndexTest, ScanSkipsAnEntryThatIsHalfWritten) {
   InsertAll(&index_, {100, 200}, 1);
   const uint64_t hash = HashKey(300);

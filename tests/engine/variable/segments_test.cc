@@ -383,7 +383,7 @@ TEST_F(SegmentsTest, TrainingGoesOnMeanwhile) {
 
 // More rows than are looked for at once are in no segment, and each is saved once.
 TEST_F(SegmentsTest, RowsBesideTheSegmentsAreSavedInRuns) {
-  const Key rows = test::kUnderSanitizer ? 300'000 : 2'500'000;
+  const Key rows = test::kUnderSanitizer ? 1'500'000 : 2'500'000;
   VariableOptions options = Options(1, false);
   options.storage.dram_bytes = int64_t{1} << 20;
   options.storage.between.push_back({test::OpenDram(), rows / 10 * 9 * 12});
