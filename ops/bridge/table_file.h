@@ -1,7 +1,7 @@
 // The files of tables beside a TensorFlow checkpoint.
 //
-// A checkpoint of prefix P has for each table, or part of one, the file P.data-eXXXX-of-XXXYY and a manifest that names it, an
-// element of a string tensor in P.  X are letters and digits that depend on the tensor and the part, YY counts.  Stock TensorFlow
+// A checkpoint of prefix P has for each table, or part of one, the file P.data-eAAAA-of-AAANN and a manifest that names it, an
+// element of a string tensor in P.  A are letters and digits that depend on the tensor and the part, NN counts.  Stock TensorFlow
 // deletes, and keeps, all P.data-?????-of-????? of a checkpoint together.  A save that overwrites a checkpoint writes files of
 // other names: until its index is in place the old one is whole.
 #pragma once
@@ -16,14 +16,14 @@ namespace ev::bridge {
 
 // What a manifest says.
 struct Manifest {
-  std::string suffix;  // of the file's name, behind the prefix: ".data-eXXXX-of-XXXYY"
+  std::string suffix;  // of the file's name, behind the prefix: ".data-eAAAA-of-AAANN"
   int64_t partition = 0;
   int64_t partitions = 1;
   int64_t rows = 0;
   int64_t file_bytes = 0;
   uint32_t checksum = 0;  // TableInfo::checksum
-  std::string
-      of;  // the checkpoint whose file it is, by the last part of its prefix; empty: that which has the manifest
+  // The checkpoint whose file it is, by the last part of its prefix; empty: that which has the manifest.
+  std::string of;
 };
 inline constexpr char kDeepRecManifest[] = "deeprec tensors ";
 std::string EncodeManifest(const Manifest& manifest);
@@ -42,7 +42,7 @@ struct TableKey {
   int64_t partition = 0;
 };
 
-// The segments of table file P.data-eXXXX-of-XXXYY, where it has some (SaveOptions::link_segments), are P.data-sXXXX-of-YYZZZ: stock
+// The segments of table file P.data-eAAAA-of-AAANN, where it has some (SaveOptions::link_segments), are P.data-sAAAA-of-NNSSS: stock
 // TensorFlow deletes them with the checkpoint, too.  This is the suffix of segment i, to 46,655, of the table file's.
 std::string SegmentSuffix(const std::string& table_suffix, size_t i);
 

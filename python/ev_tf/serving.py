@@ -16,21 +16,21 @@ from tensorflow.python.trackable import asset
 from ev_tf import _native
 from ev_tf import options as option_lib
 
-__all__ = ["frozen", "library_path"]
+__all__ = ["frozen", "op_library_path"]
 
 _SERVED_FROM = ("memory", "files")
 
 _local = threading.local()
 
 
-def library_path():
+def op_library_path():
   """str: the op library, which a process that serves needs before it loads a SavedModel, and nothing else of ev_tf.
 
   TensorFlow's own loaders of op libraries take it, in Python and in C; docs/serving.md names them.
 
   Example:
     >>> import os, ev_tf.serving
-    >>> os.path.basename(ev_tf.serving.library_path())
+    >>> os.path.basename(ev_tf.serving.op_library_path())
     '_ev_ops.so'
   """
   return _native.LIBRARY

@@ -74,7 +74,7 @@ def ask(directory, tmp_path, *signatures, loader="c", ids=IDS, inside=(), **envi
   np.save(tmp_path / "requests.npy", ids)
   answers = tmp_path / "answers.npy"
   answers.unlink(missing_ok=True)
-  program = [*inside, sys.executable, str(SERVER), loader, ev_tf.serving.library_path(), str(directory),
+  program = [*inside, sys.executable, str(SERVER), loader, ev_tf.serving.op_library_path(), str(directory),
              str(tmp_path / "requests.npy"), str(answers), *signatures]
   done = subprocess.run(program, capture_output=True, text=True, cwd=tmp_path,
                         env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": "", **environment})
