@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <atomic>
 #include <cassert>
+#include <chrono>
 #include <cstdlib>
+#include <thread>
 #include <utility>
 
 #include "ev_tf/base/first_error.h"
@@ -23,6 +25,10 @@ constexpr int kEarlyBits = 6;
 // Load limits spread over the segments.  Above 0.75 more than one key in ten overflows; below 0.68 memory is wasted.
 constexpr float kLoadLimits[] = {0.68f, 0.72f, 0.70f, 0.74f, 0.69f, 0.73f, 0.71f, 0.75f};
 constexpr float kFill = 0.92f;  // share of its limit that a rebuilt segment may have reached
+// What readers may keep of it before writers give way: each key that a growing index gets leaves some 100 bytes behind.
+constexpr int64_t kMuchReplaced = int64_t{1} << 20;
+constexpr int64_t kMuchReplacedShare = 64;  // of the index
+constexpr std::chrono::microseconds kGivingWay{50};
 
 constexpr Key FirstKeyWithTopBit(uint64_t bit) {
   Key key = 0;
@@ -345,10 +351,24 @@ void HashIndex::Publish(View* view) {
 }
 
 void HashIndex::RetireView(View* view) {
-  epochs_->Retire([this, view] {
-    bytes_ -= static_cast<int64_t>(view->lines * sizeof(Line));
+  const auto bytes = static_cast<int64_t>(view->lines * sizeof(Line));
+  replaced_bytes_ += bytes;
+  epochs_->Retire([this, view, bytes] {
+    bytes_ -= bytes;
+    replaced_bytes_ -= bytes;
     delete view;
   });
+}
+
+void HashIndex::GiveWay(int* waits) const {
+  const auto much = [this] {
+    return replaced_bytes_.load(std::memory_order_relaxed) >
+           std::max(kMuchReplaced, bytes_.load(std::memory_order_relaxed) / kMuchReplacedShare);
+  };
+  for (; *waits > 0 && much(); --*waits) {
+    std::this_thread::sleep_for(kGivingWay);
+    epochs_->Collect();
+  }
 }
 
 int64_t HashIndex::size() const {

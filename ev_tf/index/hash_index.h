@@ -81,6 +81,10 @@ class HashIndex {
   // Where the part behind the one at `cursor` begins; 0: there is none.  A part may become several, never the other way round.
   uint64_t PartAfter(uint64_t cursor) const { return EndOf(*FindView(cursor)->segment); }
 
+  // Waits a moment, *waits times at most, while readers keep much of what rebuilds replaced: a writer that does so between its
+  // batches lets a growing index stay small where a reader is stopped.  Requires: the caller holds no guard.
+  void GiveWay(int* waits) const;
+
   // Number of keys.
   int64_t size() const;
   // Memory held: lines, segments and directory.
@@ -172,7 +176,8 @@ class HashIndex {
   std::atomic<Directory*> directory_{nullptr};      // replaced under directory_mu_
   mutable std::mutex directory_mu_;                 // the directory's entries, segments_
   std::vector<std::unique_ptr<Segment>> segments_;  // guarded by directory_mu_; split ones stay until the end
-  std::atomic<int64_t> bytes_{0};
+  std::atomic<int64_t> bytes_{0};           // of lines, those in replaced_bytes_ too
+  std::atomic<int64_t> replaced_bytes_{0};  // of lines that only readers of before may see
 };
 
 template <typename Is>

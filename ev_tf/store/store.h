@@ -214,6 +214,9 @@ class Store final {
   // Drops every row.  Runs alone.  After an error nothing has changed.
   Status Clear();
 
+  // HashIndex's.  Requires: no guard, no lock of a stripe.
+  void GiveWay(int* waits) const { index_->GiveWay(waits); }
+
   int64_t size() const { return index_->size(); }
   int64_t index_bytes() const { return index_->bytes(); }
   const HotTier& hot() const { return *hot_; }

@@ -19,6 +19,8 @@ constexpr size_t kBytesPerTask = 256 << 10;
 constexpr size_t kKeysPerVisit = 256;
 // Half of them, so that calls that run at once have room; and the thread sanitizer follows no more than 64 locks of a thread.
 constexpr size_t kMostStripesPerVisit = kStripes / 2;
+// Times that a thread of an update gives way to readers, so that an index which grows under them stays small: some milliseconds.
+constexpr int kMostWaits = 64;
 // Eviction leaves this share of a tier empty.
 constexpr size_t kHeadroomShare = 64;
 // Updates leave this share of a batch to the next lookup: what that has no room for is read again by its update.
@@ -285,10 +287,12 @@ Status EmbeddingVariable::Impl::ApplyStripes(UpdateStep step, Span<const Key> ke
   const auto work = [&](int) {
     Scratch<StripeUpdate> update;
     UpdateCounts counts;
+    int waits = kMostWaits;
     for (unsigned i = next.fetch_add(1); i < visits && error.ok(); i = next.fetch_add(1)) {
       const int s = static_cast<int>((first + i) % visits) * stripes;
       const Span<const KeyAt> entries = partition->stripes(s, s + stripes);
       if (entries.empty()) continue;
+      if (!guard) store_.GiveWay(&waits);
       const StripesGuard lock(store_.stripes(), *partition, s, s + stripes);
       std::optional<EpochGuard> visit_guard;
       if (!guard) visit_guard.emplace(store_.epochs());

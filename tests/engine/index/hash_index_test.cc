@@ -199,6 +199,29 @@ TEST_F(HashIndexTest, H3WhatARebuildReplacesWaitsForTheGuard) {
   ExpectFound(index_, keys);
 }
 
+TEST_F(HashIndexTest, AWriterGivesWayWhileReadersKeepMuchOfWhatWasReplacedAndNoLonger) {
+  int waits = 3;
+  index_.GiveWay(&waits);
+  EXPECT_EQ(waits, 3) << "nothing was replaced";
+  std::vector<Key> keys(200000);
+  std::iota(keys.begin(), keys.end(), 0);
+  {
+    const EpochGuard guard(epochs_);
+    for (const Key key : keys) {
+      Location existing = 0;
+      EV_ASSERT_OK(index_.Insert(key, static_cast<Location>(key), &existing));
+    }
+    index_.GiveWay(&waits);
+    EXPECT_EQ(waits, 0) << "a reader keeps more than the index has";
+    waits = 3;
+  }
+  index_.GiveWay(&waits);
+  EXPECT_EQ(waits, 2) << "what it waited for was freed";
+  EXPECT_EQ(epochs_.pending(), 0u);
+  index_.GiveWay(&waits);
+  EXPECT_EQ(waits, 2);
+}
+
 TEST_F(HashIndexTest, PartsThatAreDrawnAheadHoldEveryKeyOnceHoweverTheyGrow) {
   std::vector<Key> keys(20000);
   std::iota(keys.begin(), keys.end(), -500);
