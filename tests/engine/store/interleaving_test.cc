@@ -177,7 +177,8 @@ TEST_P(Interleaving, WhoeverWantsRoomGoesBetweenCopies) {
   int copies = 0;
   SyncPoints::Global().At("copy_down.written", [&] {
     if (++copies != 2) return;
-    EXPECT_TRUE(roomy.Wait(std::chrono::milliseconds(0))) << "it waits for all copies";
+    // Set after its turn, maybe not yet; one that waited for all copies would not come before this returns.
+    EXPECT_TRUE(roomy.Wait(std::chrono::seconds(20))) << "it waits for all copies";
   });
   EV_ASSERT_OK(table_.store().CopyDown());
   update.join();
