@@ -45,14 +45,11 @@ Span<const std::byte> BytesOf(const T* data, size_t n) {
 
 }  // namespace
 
-void TableWriter::Buffer::Release() {
-  if (memory != nullptr) BufferPool::Global().Give(std::move(memory), capacity);
-}
-
 TableWriter::TableWriter(Env* env, std::string path)
     : env_(env), path_(std::move(path)), temporary_path_(path_ + ".tmp") {}
 
 TableWriter::~TableWriter() {
+  behind_.reset();
   if (in_place_ || file_ == nullptr) return;
   file_.reset();
   static_cast<void>(env_->Unlink(temporary_path_));  // what cannot be deleted is overwritten by the next save
@@ -87,12 +84,13 @@ Status TableWriter::Open() {
   options.create = true;
   options.direct = true;
   EV_RETURN_IF_ERROR(env_->Open(temporary_path_, options, &file_));
+  behind_.emplace(env_, file_.get());
   Lane lane(this);
   std::byte* header = nullptr;
   EV_RETURN_IF_ERROR(lane.Begin(sizeof(checkpoint::FileHeader), &header));
   const checkpoint::FileHeader bytes = checkpoint::MakeFileHeader();
   std::memcpy(header, &bytes, sizeof(bytes));
-  lane.buffer_.used = Pad(lane.buffer_.memory.get(), sizeof(bytes), checkpoint::kBlockAlignment);
+  lane.buffer_.used = Pad(lane.buffer_.data(), sizeof(bytes), checkpoint::kBlockAlignment);
   return OkStatus();
 }
 
@@ -105,7 +103,7 @@ TableWriter::Buffer TableWriter::TakeBuffer() {
 }
 
 void TableWriter::GiveBuffer(Buffer buffer) {
-  if (buffer.memory == nullptr) return;
+  if (buffer.data() == nullptr) return;
   std::lock_guard<std::mutex> lock(mu_);
   buffers_.push_back(std::move(buffer));
 }
@@ -118,18 +116,22 @@ void TableWriter::NoteBlocks(Buffer* buffer, uint64_t offset) {
   buffer->blocks.clear();
 }
 
-Status TableWriter::Write(Buffer* buffer) {
-  const size_t bytes = Pad(buffer->memory.get(), buffer->used, kPieceAlignment);
-  uint64_t offset = 0;
-  {
-    std::lock_guard<std::mutex> lock(mu_);
-    EV_RETURN_IF_ERROR(error_);
-    offset = end_;
-    end_ += bytes;
-    NoteBlocks(buffer, offset);
-  }
+Status TableWriter::TakePlace(Buffer* buffer, uint64_t* offset, size_t* bytes) {
+  *bytes = Pad(buffer->data(), buffer->used, kPieceAlignment);
   buffer->used = 0;
-  return KeepError(file_->WriteAt(offset, {buffer->memory.get(), bytes}));
+  std::lock_guard<std::mutex> lock(mu_);
+  EV_RETURN_IF_ERROR(error_);
+  *offset = end_;
+  end_ += *bytes;
+  NoteBlocks(buffer, *offset);
+  return OkStatus();
+}
+
+Status TableWriter::Write(Buffer* buffer) {
+  uint64_t offset = 0;
+  size_t bytes = 0;
+  EV_RETURN_IF_ERROR(TakePlace(buffer, &offset, &bytes));
+  return KeepError(file_->WriteAt(offset, {buffer->data(), bytes}));
 }
 
 Status TableWriter::KeepError(const Status& status) {
@@ -147,10 +149,10 @@ Status TableWriter::WriteHead() {
     head.emplace(std::move(*head_));
     head_.reset();
     // Its place is the first, whoever is about to write as well.
-    end_ = Pad(head->memory.get(), head->used, kPieceAlignment);
+    end_ = Pad(head->data(), head->used, kPieceAlignment);
     NoteBlocks(&*head, 0);
   }
-  return KeepError(file_->WriteAt(0, {head->memory.get(), RoundUp(head->used, kPieceAlignment)}));
+  return KeepError(file_->WriteAt(0, {head->data(), RoundUp(head->used, kPieceAlignment)}));
 }
 
 Status TableWriter::Flush(Buffer* buffer) {
@@ -159,28 +161,32 @@ Status TableWriter::Flush(Buffer* buffer) {
   return Write(buffer);
 }
 
+Status TableWriter::FlushBehind(Buffer* buffer) {
+  EV_RETURN_IF_ERROR(WriteHead());
+  uint64_t offset = 0;
+  size_t bytes = 0;
+  EV_RETURN_IF_ERROR(TakePlace(buffer, &offset, &bytes));
+  return KeepError(behind_->Write(offset, bytes, &buffer->bytes));
+}
+
 Status TableWriter::Lane::Begin(size_t bytes, std::byte** block) {
   const size_t room = RoundUp(std::max<size_t>(bytes, 1), kPieceAlignment);
-  if (buffer_.used != 0 && buffer_.used + room > buffer_.capacity) EV_RETURN_IF_ERROR(writer_->Flush(&buffer_));
-  if (buffer_.capacity < room) {
-    buffer_.Release();
-    buffer_.capacity = std::max(room, kHugeBufferBytes);
-    buffer_.memory = BufferPool::Global().Take(buffer_.capacity);
-    if (buffer_.memory == nullptr) {
-      return OutOfSpace(writer_->path_ + ": a block: expected " + std::to_string(room) +
-                        " bytes of memory, found none");
-    }
+  if (buffer_.used != 0 && buffer_.used + room > buffer_.bytes.capacity) {
+    EV_RETURN_IF_ERROR(writer_->FlushBehind(&buffer_));
   }
-  *block = buffer_.memory.get() + buffer_.used;
+  if (buffer_.bytes.capacity < room && !buffer_.bytes.Borrow(std::max(room, kHugeBufferBytes))) {
+    return OutOfSpace(writer_->path_ + ": a block: expected " + std::to_string(room) + " bytes of memory, found none");
+  }
+  *block = buffer_.data() + buffer_.used;
   return OkStatus();
 }
 
 void TableWriter::Lane::Add(BlockEntry entry, size_t bytes) {
   entry.offset = buffer_.used;
   entry.bytes = bytes;
-  entry.crc = Crc32c(buffer_.memory.get() + buffer_.used, bytes);
+  entry.crc = Crc32c(buffer_.data() + buffer_.used, bytes);
   buffer_.blocks.push_back(entry);
-  buffer_.used = Pad(buffer_.memory.get(), buffer_.used + bytes, checkpoint::kBlockAlignment);
+  buffer_.used = Pad(buffer_.data(), buffer_.used + bytes, checkpoint::kBlockAlignment);
 }
 
 Status TableWriter::Lane::AddRows(int first_bucket, int last_bucket, size_t n, size_t bytes) {
@@ -256,6 +262,7 @@ Status TableWriter::Finish() {
     EV_RETURN_IF_ERROR(AddDirectory(&lane, &file_bytes));
     EV_RETURN_IF_ERROR(Flush(&lane.buffer_));
   }
+  EV_RETURN_IF_ERROR(behind_->Finish());
   EV_RETURN_IF_ERROR(file_->Truncate(file_bytes));  // a direct write ends with a whole sector
   EV_RETURN_IF_ERROR(file_->Sync());
   EV_RETURN_IF_ERROR(env_->Rename(temporary_path_, path_));
@@ -264,9 +271,9 @@ Status TableWriter::Finish() {
 }
 
 void TableWriter::TakeHead(Buffer* buffer) {
-  if (!head_ || RoundUp(head_->used + buffer->used, kPieceAlignment) > buffer->capacity) return;
-  std::memmove(buffer->memory.get() + head_->used, buffer->memory.get(), buffer->used);
-  std::memcpy(buffer->memory.get(), head_->memory.get(), head_->used);
+  if (!head_ || RoundUp(head_->used + buffer->used, kPieceAlignment) > buffer->bytes.capacity) return;
+  std::memmove(buffer->data() + head_->used, buffer->data(), buffer->used);
+  std::memcpy(buffer->data(), head_->data(), head_->used);
   for (BlockEntry& entry : buffer->blocks) entry.offset += head_->used;
   buffer->blocks.insert(buffer->blocks.begin(), head_->blocks.begin(), head_->blocks.end());
   buffer->used += head_->used;

@@ -2,7 +2,7 @@
 //
 // Everything goes to `<path>.tmp`; Commit() syncs it, gives it its name and syncs the directory.  Blocks are gathered in
 // buffers, which are written past the page cache when they are full: that takes a tenth of the CPU's time, and a save
-// drives nothing out of the cache.
+// drives nothing out of the cache.  Full ones are written behind those who fill the next.
 //
 // Threads:     the Add methods, and lanes, one each, from any threads at once; Create and Commit before and after.
 // Durability:  the file is there, whole, once Commit() has returned OK.
@@ -18,7 +18,7 @@
 #include "ev_tf/base/status.h"
 #include "ev_tf/checkpoint/format.h"
 #include "ev_tf/checkpoint/row_lane.h"
-#include "ev_tf/env/buffer_pool.h"
+#include "ev_tf/checkpoint/write_behind.h"
 #include "ev_tf/env/env.h"
 
 namespace ev {
@@ -27,15 +27,11 @@ class TableWriter {
  private:
   // Blocks that one write takes to the file.
   struct Buffer {
-    AlignedBytes memory;
-    size_t capacity = 0;
+    checkpoint::LentBytes bytes;
     size_t used = 0;
     std::vector<checkpoint::BlockEntry> blocks;  // offsets in the buffer
 
-    Buffer() = default;
-    Buffer(Buffer&&) = default;
-    ~Buffer() { Release(); }
-    void Release();
+    std::byte* data() const { return bytes.memory.get(); }
   };
 
  public:
@@ -96,9 +92,13 @@ class TableWriter {
   Status AddBlock(checkpoint::BlockEntry entry, Span<const std::byte> block);
   Buffer TakeBuffer();
   void GiveBuffer(Buffer buffer);
-  // Writes what the buffer has, if it has anything, and the head before; afterwards it is empty.
+  // What the buffer has, if it has anything, and the head before, is written, or, WriteBehind, will be.  Afterwards the
+  // buffer is empty, and may have no memory.
   Status Flush(Buffer* buffer);
+  Status FlushBehind(Buffer* buffer);
   Status Write(Buffer* buffer);
+  // Takes the blocks of the buffer to the end of the file: its *bytes are to be written at *offset.
+  Status TakePlace(Buffer* buffer, uint64_t* offset, size_t* bytes);
   // The same for the head, if it is not written yet.
   Status WriteHead();
   // The status, or, if it is an error, the first one.
@@ -116,6 +116,7 @@ class TableWriter {
   const std::string path_;
   const std::string temporary_path_;
   std::unique_ptr<File> file_;
+  std::optional<checkpoint::WriteBehind> behind_;  // from Open() on
   bool in_place_ = false;
 
   mutable std::mutex mu_;
