@@ -118,7 +118,8 @@ class OneByOneTier final : public Tier {
       if (::pread(file.fd(), block, end - begin, static_cast<off_t>(begin)) != wanted) return false;
       record = block + (offset - begin);
     }
-    const ssd_log::RecordView view = ssd_log::DecodeRecord(record, geometry_.row_bytes);
+    const ssd_log::SequenceWindow any(0);  // the sequence means nothing here
+    const ssd_log::RecordView view = ssd_log::DecodeRecord(record, geometry_.row_bytes, any);
     const bool good = view.kind == ssd_log::RecordKind::kRow && view.key == key;
     if (good) std::memcpy(row, view.row, geometry_.row_bytes);
     if (how_ == OneByOne::kMapAndDrop) ::madvise(file.map(), file.bytes(), MADV_DONTNEED);

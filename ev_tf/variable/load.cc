@@ -10,6 +10,7 @@
 #include "ev_tf/checkpoint/segment_rows.h"
 #include "ev_tf/checkpoint/table_reader.h"
 #include "ev_tf/env/env.h"
+#include "ev_tf/tier/ssd_log/segment_file.h"
 #include "ev_tf/variable/checkpoint.h"
 #include "ev_tf/variable/other_dim.h"
 #include "ev_tf/variable/storage_type.h"
@@ -400,6 +401,8 @@ Status PrepareFrozen(const Readers& readers, const LoadOptions& load, Env* env, 
       if (reader->block(i).kind != BlockKind::kSegment) continue;
       TableSegment segment;
       EV_RETURN_IF_ERROR(reader->ReadSegment(i, &segment));
+      // Before a log of its layout is made.
+      EV_RETURN_IF_ERROR(ssd_log::CheckSegmentVersion(env == nullptr ? &Env::Default() : env, segment.file));
       segment_slots = segment.file.most_slots;
     }
   }

@@ -67,7 +67,7 @@ TEST(SsdLogDecoder, EachDamageHasItsWords) {
   };
   EXPECT_THAT(with(0, 'x'),
               HasSubstr("Corruption: disk/rows-000000.ssd @ 0: magic: expected 0x31474c4453535645, found"));
-  EXPECT_THAT(with(8, 2), HasSubstr("FailedPrecondition: disk/rows-000000.ssd: version: expected 1, found 2"));
+  EXPECT_THAT(with(8, 1), HasSubstr("FailedPrecondition: disk/rows-000000.ssd: version: expected 2, found 1"));
   EXPECT_THAT(with(33, 7), HasSubstr("Corruption: disk/rows-000000.ssd @ 0: header crc"));
   EXPECT_THAT(with(ssd_log::kHeaderBytes + 30, 'x'), HasSubstr("Corruption: disk/rows-000000.ssd @ 4096: crc 0x"));
   testing::FaultEnv env;
@@ -90,7 +90,7 @@ TEST(SsdLogDecoder, EachDecoderTakesAnyBytes) {
   for (int i = 0; i < 20000; ++i) {
     std::vector<std::byte> bytes(512);
     const bool right = random.OneIn(2);
-    log::EncodeFileHeader(geometry, 3, 9, bytes.data());
+    log::EncodeFileHeader(geometry, 3, 9, log::SequenceWindow(1000), bytes.data());
     log::EncodeMark(9, 5, true, bytes.data() + 128);
     log::EncodeRecord(-5, 77, row.data(), 48, bytes.data() + 256);
     const std::vector<std::byte> before = bytes;
@@ -104,10 +104,11 @@ TEST(SsdLogDecoder, EachDecoderTakesAnyBytes) {
     EXPECT_EQ(log::DecodeMark({bytes.data() + 128, 384}, 9, &mark), same_mark);
     const bool same_record =
         std::equal(before.begin() + 256, before.begin() + 256 + geometry.record_bytes, bytes.begin() + 256);
-    const log::RecordView view = log::DecodeRecord(bytes.data() + 256, 48);
+    const log::RecordView view = log::DecodeRecord(bytes.data() + 256, 48, log::SequenceWindow(1000));
     EXPECT_EQ(view.kind == log::RecordKind::kRow, same_record);
     if (view.kind == log::RecordKind::kRow) {
       EXPECT_EQ(view.key, -5);
+      EXPECT_EQ(view.sequence, 77U);
     }
     if (view.kind == log::RecordKind::kBad) {
       EXPECT_EQ(log::BadRecord(bytes.data() + 256, 48, "f", 256).code(), StatusCode::kCorruption);

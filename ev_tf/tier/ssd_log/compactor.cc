@@ -241,12 +241,12 @@ Status Compactor::FindRecords(const Segment& victim, uint64_t begin, const std::
   records_.clear();
   for (const uint32_t slot : slots_) {
     const std::byte* record = bytes + (geometry_.offset(slot) - begin);
-    const RecordView view = DecodeRecord(record, geometry_.row_bytes);
+    const RecordView view = DecodeRecord(record, geometry_.row_bytes, victim.window);
     if (view.kind != RecordKind::kRow) {
       return BadRecord(record, geometry_.row_bytes, victim.file->path(), geometry_.offset(slot));
     }
     keys_.push_back(view.key);
-    records_.push_back(record);
+    records_.push_back(view);
   }
   return OkStatus();
 }

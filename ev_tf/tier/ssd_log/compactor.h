@@ -89,7 +89,7 @@ class Compactor {
   int holds_ = 0;
   std::vector<uint32_t> slots_;
   std::vector<Key> keys_;
-  std::vector<const std::byte*> records_;
+  std::vector<RecordView> records_;
   std::vector<Position> from_;
   std::vector<Position> copies_;
 };

@@ -21,6 +21,10 @@ Status Mismatch(const std::string& where, const char* field, uint64_t expected, 
                             std::to_string(found));
 }
 
+bool IsZero(const std::byte* bytes, size_t n) {
+  return std::all_of(bytes, bytes + n, [](std::byte b) { return b == std::byte{0}; });
+}
+
 uint32_t RecordCrc(const std::byte* record, size_t row_bytes) {
   const uint32_t crc = Crc32c(record, offsetof(RecordHeader, crc));
   return Crc32c(record + sizeof(RecordHeader), row_bytes, crc);
@@ -69,7 +73,8 @@ Status MakeGeometryOfSlots(size_t row_bytes, uint32_t slots, Geometry* out) {
   return OkStatus();
 }
 
-void EncodeFileHeader(const Geometry& geometry, uint32_t number, uint64_t ordinal, std::byte* out) {
+void EncodeFileHeader(const Geometry& geometry, uint32_t number, uint64_t ordinal, SequenceWindow window,
+                      std::byte* out) {
   FileHeader h{kFileMagic,
                kVersion,
                kHeaderBytes,
@@ -77,26 +82,32 @@ void EncodeFileHeader(const Geometry& geometry, uint32_t number, uint64_t ordina
                geometry.group_bytes,
                geometry.records_per_group,
                geometry.slots,
-               number,
-               0,
                ordinal,
-               0,
+               window.base(),
+               number,
                0};
   h.crc = Crc32c(&h, offsetof(FileHeader, crc));
   std::memcpy(out, &h, sizeof(h));
 }
 
-Status DecodeFileHeader(Span<const std::byte> bytes, const Geometry& geometry, uint32_t number,
-                        const std::string& where, FileHeader* out) {
+Status CheckVersion(Span<const std::byte> bytes, const std::string& where) {
   FileHeader h{};
   std::memcpy(&h, bytes.data(), sizeof(h));
   if (h.magic != kFileMagic) {
     return Corruption(where + " @ 0: magic: expected " + Hex(kFileMagic) + ", found " + Hex(h.magic));
   }
-  if (h.version != kVersion) {  // before the checksum: another version may keep it elsewhere
+  if (h.version != kVersion) {
     return FailedPrecondition(where + ": version: expected " + std::to_string(kVersion) + ", found " +
                               std::to_string(h.version) + ": this file is for another release");
   }
+  return OkStatus();
+}
+
+Status DecodeFileHeader(Span<const std::byte> bytes, const Geometry& geometry, uint32_t number,
+                        const std::string& where, FileHeader* out) {
+  EV_RETURN_IF_ERROR(CheckVersion(bytes, where));  // before the checksum: another version may keep it elsewhere
+  FileHeader h{};
+  std::memcpy(&h, bytes.data(), sizeof(h));
   const uint32_t crc = Crc32c(&h, offsetof(FileHeader, crc));
   if (h.crc != crc) return Corruption(where + " @ 0: header crc " + Hex(crc) + ", stored " + Hex(h.crc));
   if (h.row_bytes != geometry.row_bytes) return Mismatch(where, "row_bytes", geometry.row_bytes, h.row_bytes);
@@ -107,8 +118,12 @@ Status DecodeFileHeader(Span<const std::byte> bytes, const Geometry& geometry, u
     return Mismatch(where, "records_per_group", geometry.records_per_group, h.records_per_group);
   }
   if (h.number != number) {
-    return Corruption(where + " @ 32: number: expected " + std::to_string(number) + ", found " +
+    return Corruption(where + " @ 48: number: expected " + std::to_string(number) + ", found " +
                       std::to_string(h.number) + ": the file was renamed");
+  }
+  if (h.sequence > kMaxBase) {
+    return Corruption(where + " @ 40: sequence: expected at most " + std::to_string(kMaxBase) + ", found " +
+                      std::to_string(h.sequence));
   }
   *out = h;
   return OkStatus();
@@ -126,7 +141,7 @@ bool DecodeMark(Span<const std::byte> bytes, uint64_t ordinal, Mark* out) {
 }
 
 void EncodeRecord(Key key, uint64_t sequence, const std::byte* row, uint32_t row_bytes, std::byte* out) {
-  RecordHeader h{static_cast<uint64_t>(key), sequence, row_bytes, 0};
+  RecordHeader h{static_cast<uint64_t>(key), static_cast<uint32_t>(sequence), 0};
   std::memcpy(out, &h, offsetof(RecordHeader, crc));
   std::memcpy(out + sizeof(h), row, row_bytes);
   h.crc = RecordCrc(out, row_bytes);
@@ -143,15 +158,19 @@ uint32_t AddRecordCrc(uint32_t records_crc, const std::byte* record) {
   return Crc32c(record + offsetof(RecordHeader, crc), sizeof(RecordHeader::crc), records_crc);
 }
 
-RecordView DecodeRecord(const std::byte* record, uint32_t row_bytes) {
+RecordView DecodeRecord(const std::byte* record, uint32_t row_bytes, SequenceWindow window) {
   RecordHeader h{};
   std::memcpy(&h, record, sizeof(h));
   RecordView view;
   if (h.crc != RecordCrc(record, row_bytes)) return view;
-  if (h.length != row_bytes && h.length != kNoLength) return view;
-  view.kind = h.length == kNoLength ? RecordKind::kFiller : RecordKind::kRow;
+  if (h.sequence_low == kNoSequence) {
+    if (h.key == 0 && IsZero(record + sizeof(h), row_bytes)) view.kind = RecordKind::kFiller;
+    return view;
+  }
+  view.kind = RecordKind::kRow;
   view.key = static_cast<Key>(h.key);
-  view.sequence = h.sequence;
+  view.sequence = window.Restore(h.sequence_low);
+  view.record = record;
   view.row = record + sizeof(h);
   return view;
 }
@@ -164,7 +183,7 @@ Status BadRecord(const std::byte* record, uint32_t row_bytes, const std::string&
   if (crc != h.crc) {
     message += "crc " + Hex(crc) + ", stored " + Hex(h.crc);
   } else {
-    message += "length: expected " + std::to_string(row_bytes) + ", found " + std::to_string(h.length);
+    message += "filler: expected zeros, found key " + std::to_string(static_cast<Key>(h.key)) + " and a row";
   }
   return Corruption(std::move(message));
 }

@@ -22,11 +22,15 @@ class Log {
   // What comes next has ordinals and sequence numbers from these on.  Requires: nothing was appended.
   void StartAt(uint64_t ordinal, uint64_t sequence);
 
+  // What is put from now on has sequence numbers from this one on.  For a log that takes rows of another one, with smaller
+  // numbers; it is not recovered.
+  void SkipTo(uint64_t sequence) { numbers_.SkipTo(sequence); }
+
   // LogWriter's, each of its stream.
   Status Append(Span<const Key> keys, Span<const std::byte> rows, Span<Position> positions) {
     return puts_.Append(keys, rows, positions);
   }
-  Status AppendCopies(Span<const std::byte* const> records, Span<Position> positions) {
+  Status AppendCopies(Span<const RecordView> records, Span<Position> positions) {
     return copies_.AppendCopies(records, positions);
   }
   LogWriter::Found ReadBuffered(const Segment* segment, uint32_t slot, Key key, std::byte* row);

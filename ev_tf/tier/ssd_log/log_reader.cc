@@ -65,7 +65,7 @@ Status LogReader::FindAll(Span<const Key> keys, Span<const Position> positions, 
 }
 
 Status LogReader::TakeRow(const std::byte* record, const Wanted& wanted, Key key, std::byte* row) const {
-  const RecordView view = DecodeRecord(record, geometry_.row_bytes);
+  const RecordView view = DecodeRecord(record, geometry_.row_bytes, wanted.segment->window);
   if (view.kind == RecordKind::kBad) {
     return BadRecord(record, geometry_.row_bytes, wanted.segment->file->path(),
                      geometry_.offset(wanted.position % geometry_.slots));

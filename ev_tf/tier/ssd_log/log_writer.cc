@@ -16,6 +16,20 @@ constexpr uint64_t kMaxReserveBytes = uint64_t{8} << 20;
 
 }  // namespace
 
+uint64_t LogNumbers::DrawSequences(uint64_t n) {
+  for (;;) {
+    const uint64_t first = next_sequence.fetch_add(n, std::memory_order_relaxed);
+    // Else one of them is a multiple of 2^32, whose low half is a filler's: they are left out.
+    if (static_cast<uint32_t>(first - 1) + n <= UINT32_MAX) return first;
+  }
+}
+
+void LogNumbers::SkipTo(uint64_t sequence) {
+  uint64_t next = next_sequence.load(std::memory_order_relaxed);
+  while (next < sequence && !next_sequence.compare_exchange_weak(next, sequence, std::memory_order_relaxed)) {
+  }
+}
+
 LogWriter::LogWriter(Env* env, const WriterOptions& options, const Geometry& geometry, Stream stream,
                      LogNumbers* numbers, SegmentTable* table, Counters* counters)
     : env_(env),
@@ -42,31 +56,39 @@ void LogWriter::StartAt(uint64_t ordinal) {
 }
 
 Status LogWriter::Append(Span<const Key> keys, Span<const std::byte> rows, Span<Position> positions) {
-  const uint64_t first = numbers_->next_sequence.fetch_add(keys.size(), std::memory_order_relaxed);
-  return AppendEach(positions, [&](size_t i, std::byte* record) {
-    EncodeRecord(keys[i], first + i, rows.data() + i * geometry_.row_bytes, geometry_.row_bytes, record);
-  });
+  const uint64_t first = numbers_->DrawSequences(keys.size());
+  return AppendEach(
+      positions, [&](size_t i) { return first + i; },
+      [&](size_t i, uint64_t sequence, std::byte* record) {
+        EncodeRecord(keys[i], sequence, rows.data() + i * geometry_.row_bytes, geometry_.row_bytes, record);
+      });
 }
 
-Status LogWriter::AppendCopies(Span<const std::byte* const> records, Span<Position> positions) {
-  return AppendEach(positions,
-                    [&](size_t i, std::byte* record) { std::memcpy(record, records[i], geometry_.record_bytes); });
+Status LogWriter::AppendCopies(Span<const RecordView> records, Span<Position> positions) {
+  return AppendEach(
+      positions, [&](size_t i) { return records[i].sequence; },
+      [&](size_t i, uint64_t sequence, std::byte* record) {
+        if (sequence == records[i].sequence) {
+          std::memcpy(record, records[i].record, geometry_.record_bytes);
+        } else {
+          EncodeRecord(records[i].key, sequence, records[i].row, geometry_.row_bytes, record);
+        }
+      });
 }
 
-template <typename Write>
-Status LogWriter::AppendEach(Span<Position> positions, const Write& write) {
+template <typename SequenceOf, typename Write>
+Status LogWriter::AppendEach(Span<Position> positions, const SequenceOf& sequence_of, const Write& write) {
   Lock lock(mu_);
   for (size_t done = 0; done < positions.size();) {
-    Status status = MakeRoom(lock);
+    Status status = MakeRoom(lock, sequence_of(done));
     // Space may be about to come back.
-    if (status.code() == StatusCode::kOutOfSpace && env_->CloseNow()) status = MakeRoom(lock);
+    if (status.code() == StatusCode::kOutOfSpace && env_->CloseNow()) status = MakeRoom(lock, sequence_of(done));
     if (!status.ok()) {
       Forget({positions.data(), done});
       return status;
     }
     const size_t end = std::min(done + RoomOfActive(), positions.size());
-    Fill(done, end, positions.data(), write);
-    done = end;
+    done = Fill(done, end, positions.data(), sequence_of, write);
   }
   return OkStatus();
 }
@@ -75,17 +97,24 @@ uint32_t LogWriter::RoomOfActive() const {
   return std::min(active_.first + buffer_slots_, geometry_.slots) - active_.end;
 }
 
-template <typename Write>
-void LogWriter::Fill(size_t begin, size_t end, Position* positions, const Write& write) {
+// A row whose number is below the window, as more than 2^31 rows were put since, gets the window's first number instead.  The
+// versions of its key keep their order: earlier ones have smaller numbers still, and a later one, if there is any, was put after
+// the row was chosen to be copied, or so shortly before that the index had not been told; so its number is one of the end of the
+// log, 2^31 above.  A put that drew its number and then waited for as long counts as one of now.
+template <typename SequenceOf, typename Write>
+size_t LogWriter::Fill(size_t begin, size_t end, Position* positions, const SequenceOf& sequence_of,
+                       const Write& write) {
   Segment* const segment = active_.segment;
+  const SequenceWindow& window = segment->window;
   uint32_t slot = active_.end;
-  for (size_t i = begin; i < end; ++i, ++slot) {
+  size_t i = begin;
+  for (; i < end && sequence_of(i) <= window.last(); ++i, ++slot) {
     std::byte* record = at(active_, slot);
     if (slot % geometry_.records_per_group == 0) {  // a lent buffer holds somebody's old bytes
       const uint32_t used = geometry_.records_per_group * geometry_.record_bytes;
       std::memset(record + used, 0, geometry_.group_bytes - used);
     }
-    write(i, record);
+    write(i, std::max(sequence_of(i), window.first()), record);
     segment->records_crc = AddRecordCrc(segment->records_crc, record);
     segment->SetLive(slot);
     positions[i] = segment->first_position + slot;
@@ -93,8 +122,9 @@ void LogWriter::Fill(size_t begin, size_t end, Position* positions, const Write&
   active_.end = slot;
   segment->appended.store(slot, std::memory_order_release);
   end_.store(PointOf(*segment, slot), std::memory_order_release);
-  Add(counters_->slots, end - begin);
+  Add(counters_->slots, i - begin);
   if (active_.end == geometry_.slots) Close();  // the sealed buffer ends it
+  return i;
 }
 
 void LogWriter::Close() {
@@ -117,8 +147,10 @@ void LogWriter::AddFillers() {
   if (end == geometry_.slots && open_ != nullptr) Close();  // else its last row has closed it
 }
 
-Status LogWriter::MakeRoom(Lock& lock) {
+Status LogWriter::MakeRoom(Lock& lock, uint64_t sequence) {
   for (;;) {
+    // The window of the next one has it, by W4.
+    if (open_ != nullptr && sequence > open_->window.last()) EV_RETURN_IF_ERROR(CloseOpenLocked(lock));
     if (active_.bytes != nullptr) {
       if (RoomOfActive() > 0) return OkStatus();
       EV_RETURN_IF_ERROR(WaitForSealed(lock));
@@ -232,6 +264,7 @@ Status LogWriter::OpenSegment() {
   uint32_t number = 0;
   EV_RETURN_IF_ERROR(table_->TakeNumber(&number));
   const uint64_t ordinal = numbers_->next_ordinal.fetch_add(1, std::memory_order_relaxed);
+  const SequenceWindow window(numbers_->next_sequence.load(std::memory_order_relaxed));
   const std::string path = options_.path + "/" + SegmentName(number);
   std::unique_ptr<File> file;
   OpenOptions how;
@@ -243,7 +276,7 @@ Status LogWriter::OpenSegment() {
     status = OutOfSpace("memory: expected 4096 bytes for a file header, found none");
   if (status.ok()) {
     std::memset(header.get(), 0, kHeaderBytes);
-    EncodeFileHeader(geometry_, number, ordinal, header.get());
+    EncodeFileHeader(geometry_, number, ordinal, window, header.get());
     status = file->WriteAt(0, {header.get(), kHeaderBytes});
     // Before any row: a file with rows and no header is then a damaged one, not one that power was lost over.
     if (status.ok() && options_.durable) status = file->Sync();
@@ -253,7 +286,7 @@ Status LogWriter::OpenSegment() {
     table_->GiveNumber(number);
     return status;
   }
-  auto segment = std::make_unique<Segment>(number, ordinal, geometry_, std::move(file));
+  auto segment = std::make_unique<Segment>(number, ordinal, window, geometry_, std::move(file));
   segment->stream = stream_;
   if (!options_.direct) segment->map = segment->file->Map(geometry_.file_bytes());
   segment->held_bytes.store(kHeaderBytes, std::memory_order_relaxed);
@@ -341,8 +374,12 @@ Status LogWriter::WriteMark(Segment* segment, uint32_t synced, bool closed) {
 
 Status LogWriter::CloseOpenSegment() {
   Lock lock(mu_);
+  return CloseOpenLocked(lock);
+}
+
+Status LogWriter::CloseOpenLocked(Lock& lock) {
   EV_RETURN_IF_ERROR(GiveBackSpaceLocked(lock));
-  if (open_ == nullptr || open_->appended.load(std::memory_order_relaxed) == 0) return OkStatus();
+  if (open_ == nullptr) return OkStatus();
   open_->synced = options_.durable && !IsUnsynced(open_);
   Close();
   sync_wish_ = true;
@@ -385,7 +422,7 @@ LogWriter::Found LogWriter::ReadBuffered(const Segment* segment, uint32_t slot, 
     const std::byte* record = at(*buffer, slot);
     RecordHeader header{};
     std::memcpy(&header, record, sizeof(header));
-    if (header.length != geometry_.row_bytes || static_cast<Key>(header.key) != key) return Found::kAbsent;
+    if (header.sequence_low == kNoSequence || static_cast<Key>(header.key) != key) return Found::kAbsent;
     std::memcpy(row, record + sizeof(header), geometry_.row_bytes);
     return Found::kCopied;
   }

@@ -9,6 +9,7 @@
 // Invariants:  W1  buffers are written in the order of the stream, one at a time.
 //              W2  a failed Append leaves no row live.
 //              W3  a row below appended() is in a buffer or, below flushed(), in the file.
+//              W4  the sequence number of a row is in the window of its file, and below next_sequence.
 #pragma once
 
 #include <algorithm>
@@ -41,6 +42,11 @@ struct WriterOptions {
 struct LogNumbers {
   std::atomic<uint64_t> next_ordinal{0};
   std::atomic<uint64_t> next_sequence{1};
+
+  // The first of n numbers, one after the other, that rows may have.  Requires: n < 2^32; positions are fewer.
+  uint64_t DrawSequences(uint64_t n);
+  // What is drawn from now on is at least `sequence`.
+  void SkipTo(uint64_t sequence);
 };
 
 class LogWriter {
@@ -54,14 +60,15 @@ class LogWriter {
 
   // Appends rows, which get the next sequence numbers; positions[i] = where.  OutOfSpace, IoError.
   Status Append(Span<const Key> keys, Span<const std::byte> rows, Span<Position> positions);
-  // Appends copies of records of the log, as they are: with the sequence numbers and checksums of their originals.
-  Status AppendCopies(Span<const std::byte* const> records, Span<Position> positions);
+  // Appends copies of records of the log, as they are: with the sequence numbers and checksums of their originals, unless they
+  // are too old for that; see Fill().
+  Status AppendCopies(Span<const RecordView> records, Span<Position> positions);
 
   // Everything appended before is in the files, and no buffer is held.
   Status WriteOut();
   // WriteOut(), and where durable everything appended before survives a loss of power.
   Status Flush();
-  // Closes the open segment although it has room, if it has rows.
+  // Closes the open segment, if there is one, although it has room.
   Status CloseOpenSegment();
   // WriteOut(), and gives back the disk space that the open segment has taken ahead.
   Status GiveBackSpace();
@@ -88,23 +95,26 @@ class LogWriter {
   };
 
   // All require `lock` on mu_; those that write may unlock it meanwhile.
-  Status MakeRoom(Lock& lock);
+  // For one record or more, of which the first has this sequence number.
+  Status MakeRoom(Lock& lock, uint64_t sequence);
   Status OpenSegment();
   Status TakeBuffer();
   uint32_t RoomOfActive() const;
   void Seal();
   Status WriteSealed(Lock& lock);
   Status WaitForSealed(Lock& lock);
-  // write(i, record) makes the record of positions[i].
-  template <typename Write>
-  Status AppendEach(Span<Position> positions, const Write& write);
-  template <typename Write>
-  void Fill(size_t begin, size_t end, Position* positions, const Write& write);
+  // sequence_of(i) is the number of the row of positions[i]; write(i, sequence, record) makes its record with the one given.
+  template <typename SequenceOf, typename Write>
+  Status AppendEach(Span<Position> positions, const SequenceOf& sequence_of, const Write& write);
+  // Those of [begin, end) that come before the first above the window of the open file: returns where that is.
+  template <typename SequenceOf, typename Write>
+  size_t Fill(size_t begin, size_t end, Position* positions, const SequenceOf& sequence_of, const Write& write);
   void AddFillers();
   // The open segment is complete.
   void Close();
   Status WriteOutLocked(Lock& lock);
   Status GiveBackSpaceLocked(Lock& lock);
+  Status CloseOpenLocked(Lock& lock);
 
   Status WriteBuffer(const Buffer& buffer);
   // Both require mu_.

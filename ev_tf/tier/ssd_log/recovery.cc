@@ -71,6 +71,7 @@ Status ScanSegment(File* file, const Geometry& geometry, uint32_t number, const 
   uint32_t synced = whole;
   EV_RETURN_IF_ERROR(ScanHeader(file, size, geometry, number, result, &synced));
   if (!result->has_header) return OkStatus();
+  const SequenceWindow window(result->header.sequence);
   const uint32_t groups_at_once =
       std::max<uint32_t>(1, static_cast<uint32_t>(BufferPool::kBufferBytes) / geometry.group_bytes);
   std::vector<std::byte> chunk;
@@ -88,7 +89,7 @@ Status ScanSegment(File* file, const Geometry& geometry, uint32_t number, const 
         result->torn = at < bytes && !AllZero({chunk.data() + at, bytes - at});
         return OkStatus();
       }
-      const RecordView view = DecodeRecord(chunk.data() + at, geometry.row_bytes);
+      const RecordView view = DecodeRecord(chunk.data() + at, geometry.row_bytes, window);
       if (view.kind == RecordKind::kBad) {
         if (slot < synced) return BadRecord(chunk.data() + at, geometry.row_bytes, file->path(), begin + at);
         result->torn = !AllZero({chunk.data() + at, bytes - at});
@@ -123,7 +124,8 @@ Status Adopt(Env* env, const WriterOptions& options, const Geometry& geometry, c
   EncodeMark(scan.header.ordinal, scan.slots, /*closed=*/true, sector.get());
   if (options.durable) EV_RETURN_IF_ERROR(file->Sync());
   EV_RETURN_IF_ERROR(file->WriteAt(kMarkOffset, {sector.get(), kSectorBytes}));
-  auto segment = std::make_unique<Segment>(scan.header.number, scan.header.ordinal, geometry, std::move(file));
+  auto segment = std::make_unique<Segment>(scan.header.number, scan.header.ordinal,
+                                           SequenceWindow(scan.header.sequence), geometry, std::move(file));
   if (!options.direct) segment->map = segment->file->Map(geometry.file_bytes());
   segment->appended = scan.slots;
   segment->flushed = scan.slots;

@@ -30,9 +30,11 @@ struct LogEnd {
 
 class Segment {
  public:
-  Segment(uint32_t number, uint64_t ordinal, const Geometry& geometry, std::unique_ptr<File> file)
+  Segment(uint32_t number, uint64_t ordinal, SequenceWindow window, const Geometry& geometry,
+          std::unique_ptr<File> file)
       : number(number),
         ordinal(ordinal),
+        window(window),
         first_position(number * geometry.slots),
         file(std::move(file)),
         bits_((geometry.slots + 63) / 64) {}
@@ -56,6 +58,7 @@ class Segment {
   // Constant.
   const uint32_t number;   // names the file; used again after the segment is gone
   const uint64_t ordinal;  // how many segments were made before it
+  const SequenceWindow window;  // that the file's header says
   const Position first_position;
   Stream stream = Stream::kPuts;    // whose writer has those of its rows that are not in the file yet
   std::unique_ptr<File> file;       // until nobody reads it any more

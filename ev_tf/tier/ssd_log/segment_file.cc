@@ -1,7 +1,9 @@
 #include "ev_tf/tier/ssd_log/segment_file.h"
 
+#include <algorithm>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "ev_tf/base/hex.h"
 #include "ev_tf/tier/ssd_log/recovery.h"
@@ -30,23 +32,41 @@ Status CheckScan(const SegmentFile& file, const Geometry& geometry, const ScanRe
   return OkStatus();
 }
 
-}  // namespace
-
-Status ReadSegment(Env* env, const SegmentFile& file, Span<const uint64_t> live, const SegmentRow& row) {
-  Geometry geometry;
-  EV_RETURN_IF_ERROR(MakeGeometryOfSlots(file.row_bytes, file.most_slots, &geometry));
+Status OpenToRead(Env* env, const SegmentFile& file, std::unique_ptr<File>* opened) {
   OpenOptions read;
   read.write = false;
+  EV_RETURN_IF_ERROR(env->Open(file.path, read, opened));
+  uint64_t size = 0;
+  EV_RETURN_IF_ERROR((*opened)->Size(&size));
+  if (size < kHeaderBytes) return OkStatus();  // the scan says what is wrong
+  std::vector<std::byte> header(sizeof(FileHeader));
+  EV_RETURN_IF_ERROR((*opened)->ReadAt(0, header));
+  return CheckVersion(header, file.path);
+}
+
+}  // namespace
+
+Status CheckSegmentVersion(Env* env, const SegmentFile& file) {
   std::unique_ptr<File> opened;
-  EV_RETURN_IF_ERROR(env->Open(file.path, read, &opened));
+  return OpenToRead(env, file, &opened);
+}
+
+Status ReadSegment(Env* env, const SegmentFile& file, Span<const uint64_t> live, const SegmentRow& row,
+                   SegmentSequences* sequences) {
+  std::unique_ptr<File> opened;
+  EV_RETURN_IF_ERROR(OpenToRead(env, file, &opened));  // first: the layout of another version is another
+  Geometry geometry;
+  EV_RETURN_IF_ERROR(MakeGeometryOfSlots(file.row_bytes, file.most_slots, &geometry));
   Status taken;
   uint64_t rows = 0;
+  uint64_t end = 0;
   ScanResult scan;
   EV_RETURN_IF_ERROR(ScanSegment(
       opened.get(), geometry, file.number,
       [&](uint32_t slot, const RecordView& record) {
         if (!taken.ok() || slot >= file.slots || !HasSlot(live, slot)) return;
         ++rows;
+        end = std::max(end, record.sequence + 1);
         taken = row(slot, record.key, record.row);
       },
       &scan, file.slots));
@@ -55,6 +75,7 @@ Status ReadSegment(Env* env, const SegmentFile& file, Span<const uint64_t> live,
   uint64_t wanted = 0;
   for (const uint64_t word : live) wanted += static_cast<uint64_t>(__builtin_popcountll(word));
   if (rows != wanted) return Wrong(file, kHeaderBytes, "rows", std::to_string(wanted), std::to_string(rows));
+  if (sequences != nullptr) *sequences = {SequenceWindow(scan.header.sequence), end};
   return OkStatus();
 }
 

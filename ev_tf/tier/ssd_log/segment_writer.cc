@@ -6,6 +6,11 @@
 #include "ev_tf/tier/ssd_log/log_writer.h"
 
 namespace ev::ssd_log {
+namespace {
+
+constexpr uint64_t kFirstSequence = 1;  // a file's rows are fewer than 2^31
+
+}  // namespace
 
 SegmentWriter::SegmentWriter(Env* env, std::string path, const Geometry& geometry, uint32_t number)
     : env_(env),
@@ -31,7 +36,7 @@ Status SegmentWriter::Create(Env* env, const std::string& path, const Geometry& 
   how.create = true;
   EV_RETURN_IF_ERROR(env->Open(path, how, &writer->file_));
   std::memset(header.get(), 0, kHeaderBytes);
-  EncodeFileHeader(geometry, number, number, header.get());
+  EncodeFileHeader(geometry, number, number, SequenceWindow(kFirstSequence), header.get());
   EV_RETURN_IF_ERROR(writer->file_->WriteAt(0, {header.get(), kHeaderBytes}));
   *out = std::move(writer);
   return OkStatus();
@@ -41,7 +46,7 @@ Status SegmentWriter::Append(Key key, const std::byte* row) {
   if (slots_ == first_ + buffer_slots_) EV_RETURN_IF_ERROR(WriteBuffer());
   if (slots_ == first_) std::memset(buffer_.get(), 0, buffer_bytes_);  // a lent buffer holds somebody's old bytes
   std::byte* const record = at(slots_);
-  EncodeRecord(key, uint64_t{rows_} + 1, row, geometry_.row_bytes, record);
+  EncodeRecord(key, kFirstSequence + rows_, row, geometry_.row_bytes, record);
   records_crc_ = AddRecordCrc(records_crc_, record);
   ++slots_;
   ++rows_;

@@ -221,14 +221,16 @@ class SsdLogTier::Impl final : public BackgroundWorker {
     OpenOptions how;
     how.write = false;  // others have it too
     how.direct = options_.io_mode == SsdIoMode::kDirect;
-    status = ReadSegment(env_, file, live, row);
+    SegmentSequences sequences;
+    status = ReadSegment(env_, file, live, row, &sequences);
     if (status.ok()) status = env_->Open(path, how, &opened);
     if (status.ok()) status = opened->Size(&bytes);
     if (!status.ok()) {
       if (!options_.read_in_place) static_cast<void>(env_->Unlink(path));
       return status;
     }
-    InstallAdopted(file, live, number, bytes, std::move(opened));
+    log_.SkipTo(sequences.end);
+    InstallAdopted(file, sequences.window, live, number, bytes, std::move(opened));
     return OkStatus();
   }
 
@@ -332,9 +334,9 @@ class SsdLogTier::Impl final : public BackgroundWorker {
     return status;
   }
 
-  void InstallAdopted(const SegmentFile& file, Span<const uint64_t> live, uint32_t number, uint64_t bytes,
-                      std::unique_ptr<File> opened) {
-    auto segment = std::make_unique<Segment>(number, file.ordinal, geometry_, std::move(opened));
+  void InstallAdopted(const SegmentFile& file, SequenceWindow window, Span<const uint64_t> live, uint32_t number,
+                      uint64_t bytes, std::unique_ptr<File> opened) {
+    auto segment = std::make_unique<Segment>(number, file.ordinal, window, geometry_, std::move(opened));
     if (options_.io_mode != SsdIoMode::kDirect) segment->map = segment->file->Map(geometry_.file_bytes());
     segment->header_number = file.number;
     segment->records_crc = file.records_crc;

@@ -213,7 +213,7 @@ TEST(SsdLogSegments, WhatADurableLogHoldsIsOnTheDevice) {
     most = std::max(most, sealed.size());
     if (HasFailure()) return;
   }
-  EXPECT_GT(most, 6U);
+  EXPECT_GT(most, 5U);
 }
 
 // What could not be synced is never said to be safe, not even by a later sync that says so.
@@ -289,7 +289,7 @@ TEST_F(DamagedSegment, EachHasItsWords) {
     file_ = right;
     return words;
   };
-  EXPECT_THAT(with([](SegmentFile* f) { ++f->ordinal; }), HasSubstr("disk/saved @ 40: ordinal: expected 1, found 0"));
+  EXPECT_THAT(with([](SegmentFile* f) { ++f->ordinal; }), HasSubstr("disk/saved @ 32: ordinal: expected 1, found 0"));
   EXPECT_THAT(with([](SegmentFile* f) { ++f->records_crc; }),
               HasSubstr("disk/saved @ 4096: crc of all records: expected"));
   EXPECT_THAT(with([](SegmentFile* f) { ++f->number; }), HasSubstr("number: expected 1, found 0"));
@@ -297,6 +297,75 @@ TEST_F(DamagedSegment, EachHasItsWords) {
   EXPECT_THAT(with([](SegmentFile* f) { f->row_bytes += 16; }), HasSubstr("rows of a segment: expected"));
   EXPECT_THAT(with([](SegmentFile* f) { f->most_slots *= 2; }), HasSubstr("FailedPrecondition: disk/saved: rows of"));
   EXPECT_THAT(Read("").ToString(), HasSubstr("Corruption: disk/saved"));
+}
+
+// Version 1 had 15 records of these rows in a group of 2048: no file has as many in all now.
+TEST_F(DamagedSegment, AnotherVersionIsRefusedByNameWhateverItsLayout) {
+  std::string bytes = bytes_;
+  bytes[8] = 1;
+  for (const uint32_t most : {file_.most_slots, 7 * 15U}) {
+    file_.most_slots = most;
+    EXPECT_THAT(Read(bytes).ToString(), HasSubstr("FailedPrecondition: disk/saved: version: expected 2, found 1"));
+    EXPECT_THAT(ssd_log::CheckSegmentVersion(&env_, file_).ToString(),
+                HasSubstr("FailedPrecondition: disk/saved: version: expected 2, found 1"));
+  }
+  env_.SetContents(file_.path, bytes_);
+  EV_EXPECT_OK(ssd_log::CheckSegmentVersion(&env_, file_));
+}
+
+// The sequences of a log that has existed for much longer: those of the rows that it adopts are far above its own.
+TEST(SsdLogSegments, RowsOfALogFarAheadAreCompactedAsOwnOnes) {
+  FaultEnv env;
+  constexpr uint64_t kFar = uint64_t{1} << 40;
+  LogTable first(Small("disk/first", &env));
+  EV_ASSERT_OK(first.Open());
+  Fill(&first, 1000, 1);
+  std::vector<SegmentedTier::Sealed> sealed;
+  std::unique_ptr<SegmentedTier::Hold> hold;
+  EV_ASSERT_OK(first->HoldSealed(&sealed, &hold));
+  ssd_log::Geometry geometry;
+  EV_ASSERT_OK(ssd_log::MakeGeometry(kRowBytes, 20 << 10, &geometry));
+  LogTable second(Small("disk/second", &env));
+  EV_ASSERT_OK(second.Open());
+  Fill(&second, 100, 2);
+  size_t rows = 100;
+  for (auto& one : sealed) {
+    std::string bytes = env.Contents(one.file.path);
+    ssd_log::EncodeFileHeader(geometry, one.file.number, one.file.ordinal, ssd_log::SequenceWindow(kFar),
+                              reinterpret_cast<std::byte*>(bytes.data()));
+    one.file.path += ".far";
+    env.SetContents(one.file.path, bytes);
+    std::map<Key, uint32_t> slots;
+    SlotBits live((one.file.slots + 63) / 64);
+    static_cast<void>(
+        ssd_log::ReadSegment(&env, one.file, AllSlots(one.file.slots), [&](uint32_t slot, Key key, const std::byte*) {
+          if (key >= 100) live[slot / 64] |= uint64_t{1} << (slot % 64);
+          return OkStatus();
+        }));
+    Position at = 0;
+    LinkKind linked{};
+    EV_ASSERT_OK(second->Adopt(
+        one.file, live,
+        [&](uint32_t slot, Key key, const std::byte*) {
+          slots[key] = slot;
+          return OkStatus();
+        },
+        &at, &linked));
+    for (const auto& [key, slot] : slots) {
+      Position old = 0;
+      ASSERT_FALSE(second.index().Set(key, at + slot, &old));
+    }
+    rows += slots.size();
+  }
+  ASSERT_GT(rows, 800U);
+  for (Key k = 0; k < 1000; k += 2) second.Remove(k);
+  EV_ASSERT_OK(second->Settle());
+  EXPECT_GT(second->metrics().rows_copied, 200U);
+  EXPECT_LT(second->metrics().segments_made, 20U);
+  std::unordered_map<Key, uint64_t> versions;
+  EV_ASSERT_OK(second.ReadAll(&versions));
+  for (const auto& [key, version] : versions) EXPECT_EQ(version, key < 100 ? 2U : 1U) << key;
+  EXPECT_GT(versions.size(), 400U);
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 
 #include "ev_tf/env/buffer_pool.h"
 #include "ev_tf/tier/ssd_log/compactor.h"
+#include "ev_tf/tier/ssd_log/recovery.h"
 #include "tests/support/fault_env.h"
 #include "tests/support/ssd_log_model.h"
 #include "tests/support/status_matchers.h"
@@ -354,6 +355,174 @@ TEST(SsdLogStreams, ACopyInAnOlderFileThanItsOriginalIsTheSameRow) {
     SCOPED_TRACE(seed);
     ExpectCopiesInAnOlderFileAreFound(seed, false);
   }
+}
+
+constexpr uint64_t kHalfWindow = uint64_t{1} << 31;
+
+// The sequence numbers in a file, in the order of its rows.
+std::vector<uint64_t> SequencesOf(FaultEnv* env, const Segment& segment) {
+  std::vector<uint64_t> sequences;
+  std::unique_ptr<File> file;
+  EV_EXPECT_OK(env->Open(segment.file->path(), {}, &file));
+  ScanResult scan;
+  const auto take = [&](uint32_t, const RecordView& record) { sequences.push_back(record.sequence); };
+  EV_EXPECT_OK(ScanSegment(file.get(), Small(), segment.number, take, &scan));
+  EXPECT_EQ(scan.header.sequence, segment.window.base());
+  return sequences;
+}
+
+TEST(SsdLogStreams, ADrawLeavesOutWhatFillersHave) {
+  constexpr uint64_t kAll = uint64_t{1} << 32;
+  for (uint64_t start = kAll - 4; start < kAll + 3; ++start) {
+    for (uint64_t n = 0; n < 6; ++n) {
+      SCOPED_TRACE(::testing::Message() << n << " from " << start);
+      LogNumbers numbers;
+      numbers.next_sequence = start;
+      const uint64_t first = numbers.DrawSequences(n);
+      EXPECT_GE(first, start);
+      EXPECT_LE(first, std::max(start, kAll + n));
+      for (uint64_t s = first; s < first + n; ++s) EXPECT_NE(s, kAll);
+      EXPECT_EQ(numbers.next_sequence, first + n);
+    }
+  }
+}
+
+TEST(SsdLogStreams, NoRowHasTheSequenceOfAFiller) {
+  FaultEnv env;
+  Versions promised;
+  {
+    BareLog bare(&env);
+    bare.log().StartAt(0, (uint64_t{1} << 32) - 10);
+    for (Key first = 0; first < 30; first += 3) bare.Put(Range(first, first + 3), 1);
+    EV_ASSERT_OK(bare.log().Flush());
+    for (const Key k : Range(0, 30)) promised[k] = 1;
+    const std::vector<uint64_t> sequences = SequencesOf(&env, *bare.SegmentOf(0));
+    ASSERT_EQ(sequences.size(), 30U);
+    EXPECT_EQ(sequences.front(), (uint64_t{1} << 32) - 10);
+    for (size_t i = 0; i < 30; ++i) {
+      EXPECT_NE(static_cast<uint32_t>(sequences[i]), 0U);
+      EXPECT_GE(sequences[i], sequences[0] + i);
+    }
+  }
+  EXPECT_EQ(Recovered(&env), promised);
+}
+
+// A batch that ends behind the window of the open file.
+TEST(SsdLogStreams, PutsGoToAnotherFileBehindTheWindow) {
+  FaultEnv env;
+  Versions promised;
+  {
+    BareLog bare(&env);
+    bare.log().StartAt(0, (uint64_t{1} << 40) + 12345);
+    bare.Put(Range(0, 5), 1);
+    const Segment* const first = bare.SegmentOf(0);
+    EXPECT_EQ(first->window.base(), (uint64_t{1} << 40) + 12345 + 5);
+    bare.log().SkipTo(first->window.last() - 3);
+    bare.Put(Range(5, 15), 1);
+    bare.Put(Range(0, 3), 2);
+    EV_ASSERT_OK(bare.log().Flush());
+    EXPECT_EQ(bare.SegmentOf(8), first);
+    EXPECT_EQ(SequencesOf(&env, *first).back(), first->window.last());
+    EXPECT_TRUE(first->closed);
+    EXPECT_TRUE(first->synced);
+    EXPECT_EQ(first->appended, Small().next_group(9));
+    const Segment* const second = bare.SegmentOf(9);
+    EXPECT_EQ(second->ordinal, first->ordinal + 1);
+    EXPECT_EQ(SequencesOf(&env, *second).front(), first->window.last() + 1);
+    EXPECT_EQ(bare.SegmentOf(0), second);
+    for (const Key k : Range(0, 15)) promised[k] = k < 3 ? 2 : 1;
+  }
+  env.LosePower();
+  EXPECT_EQ(Recovered(&env), promised);
+}
+
+// Rows of which an older version is still in a file, and that are put again after they were copied, or never.
+void ExpectAncientRowsKeepTheirOrder(uint64_t seed, bool flushed) {
+  FaultEnv env(seed);
+  Versions promised;
+  {
+    BareLog bare(&env);
+    const Key all = bare.slots();
+    const Key half = all / 2;
+    bare.index().refused_from = 200;
+    bare.Put(Range(200, 200 + half), 1);
+    bare.Put(Range(half, all), 1);     // file 0 is full, and stays
+    bare.Put(Range(0, all), 2);        // file 1
+    bare.Put(Range(0, half), 3);       // file 2
+    EV_ASSERT_OK(bare.log().Flush());  // the ancient rows
+    bare.log().SkipTo((uint64_t{1} << 33) + 5);
+    bare.Put(Range(0, 4), 4);  // file 3
+    EXPECT_GT(bare.SegmentOf(0)->window.base(), uint64_t{1} << 33);
+    for (int step = 0; step < 5 && bare.SegmentOf(half)->stream == Stream::kPuts; ++step) bare.Step();
+    const Segment* const copies = bare.SegmentOf(half);
+    ASSERT_EQ(copies->stream, Stream::kCopies);
+    for (const Key k : Range(0, all)) promised[k] = k < half ? 3 : 2;
+    for (const Key k : Range(200, 200 + half)) promised[k] = 1;
+    EV_ASSERT_OK(bare.log().WriteOut());
+    const std::vector<uint64_t> sequences = SequencesOf(&env, *copies);
+    ASSERT_GE(sequences.size(), static_cast<size_t>(half));
+    for (const uint64_t s : sequences) EXPECT_EQ(s, copies->window.first());
+    EXPECT_EQ(copies->window.first(), copies->window.base() - kHalfWindow);
+    bare.Put(Range(all - 4, all), 5);
+    if (flushed) {
+      EV_ASSERT_OK(bare.log().Flush());
+      bare.Step();
+      EXPECT_EQ(bare.segments_unlinked(), 1U);
+      for (const Key k : Range(0, 4)) promised[k] = 4;
+      for (const Key k : Range(all - 4, all)) promised[k] = 5;
+    }
+  }
+  env.LosePower();
+  const Versions found = Recovered(&env);
+  ExpectAtLeast(found, promised);
+  if (flushed) {
+    EXPECT_EQ(found, promised);
+  }
+}
+
+TEST(SsdLogStreams, AncientRowsThatAreCopiedKeepTheOrderOfVersions) {
+  ExpectAncientRowsKeepTheirOrder(1, true);
+  for (uint64_t seed = 0; seed < 50 && !::testing::Test::HasFailure(); ++seed) {
+    SCOPED_TRACE(seed);
+    ExpectAncientRowsKeepTheirOrder(seed, false);
+  }
+}
+
+// The open file of copies is so old that rows put now are behind its window.
+TEST(SsdLogStreams, CopiesGoToAnotherFileBehindTheWindow) {
+  FaultEnv env;
+  Versions promised;
+  {
+    BareLog bare(&env);
+    const Key all = bare.slots();
+    bare.log().StartAt(0, (uint64_t{1} << 40) + 12345);
+    bare.Put(Range(0, all), 1);
+    bare.Put(Range(0, all / 2), 2);
+    bare.Put(Range(100, 100 + all / 2), 2);  // the second file is full, too
+    EV_ASSERT_OK(bare.log().Flush());
+    ASSERT_EQ(bare.Step(), static_cast<size_t>(all / 2));
+    const Segment* const first = bare.SegmentOf(all - 1);
+    ASSERT_EQ(first->stream, Stream::kCopies);
+    bare.log().SkipTo(first->window.last() - 1);  // it has two rows more
+    bare.Put(Range(200, 200 + all), 3);
+    bare.Put(Range(202, 202 + all / 2), 4);
+    EV_ASSERT_OK(bare.log().Flush());
+    EXPECT_FALSE(first->closed);
+    for (int step = 0; step < 5 && bare.SegmentOf(200 + all - 1)->stream == Stream::kPuts; ++step) bare.Step();
+    const Segment* const second = bare.SegmentOf(200 + all - 1);
+    ASSERT_EQ(second->stream, Stream::kCopies);
+    ASSERT_NE(second, first);
+    EV_ASSERT_OK(bare.log().Flush());
+    EXPECT_TRUE(first->closed);
+    EXPECT_EQ(SequencesOf(&env, *first).back(), first->window.last());
+    EXPECT_EQ(SequencesOf(&env, *second).back(), first->window.last() - 2 + static_cast<uint64_t>(all))
+        << "copies keep their numbers";
+    for (const Key k : Range(0, all)) promised[k] = k < all / 2 ? 2 : 1;
+    for (const Key k : Range(100, 100 + all / 2)) promised[k] = 2;
+    for (const Key k : Range(200, 200 + all)) promised[k] = k >= 202 && k < 202 + all / 2 ? 4 : 3;
+  }
+  env.LosePower();
+  EXPECT_EQ(Recovered(&env), promised);
 }
 
 #if !defined(NDEBUG)

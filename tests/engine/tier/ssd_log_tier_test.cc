@@ -342,7 +342,7 @@ TEST_F(SsdLogTierTest, ABitFlipIsACorruptionWithFileAndOffset) {
   ASSERT_TRUE(table->Flush().ok());
   table.Close();
   std::string bytes = env.Contents("disk/rows-000000.ssd");
-  bytes[4096 + 280 * 3 + 100] ^= 1;
+  bytes[4096 + 272 * 3 + 100] ^= 1;
   // The mark says that the row was synced only where the log is durable; here it is the tail.
   env.SetContents("disk/rows-000000.ssd", bytes);
   options.existing = SsdExisting::kRecover;

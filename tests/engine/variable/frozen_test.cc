@@ -305,6 +305,9 @@ TEST_P(FrozenInFilesTest, DamageIsNamed) {
     fails(StatusCode::kCorruption);
     flip(at);
   }
+  flip(8);  // the version
+  fails(StatusCode::kFailedPrecondition);
+  flip(8);
   const auto bytes = std::filesystem::file_size(segment);
   std::filesystem::resize_file(segment, bytes / 2);
   fails(StatusCode::kCorruption);

@@ -477,6 +477,10 @@ TEST_F(SegmentsTest, AMissingOrDamagedSegmentIsNamed) {
   expect_refused(StatusCode::kCorruption, "expected at least");
   write(Bytes(paths[2]));
   expect_refused(StatusCode::kCorruption, "number: expected");
+  spoiled = bytes;
+  spoiled[8] = 1;
+  write(spoiled);
+  expect_refused(StatusCode::kFailedPrecondition, "version: expected 2, found 1");
   std::filesystem::remove(victim);
   expect_refused(StatusCode::kNotFound, "No such file");
   write(bytes);
