@@ -34,6 +34,9 @@ void CheckCall(bool ok, const char* what) {
   if (!ok) Fail(std::string(what) + ": " + std::strerror(errno));
 }
 
+// What was there before is gone, its space too.
+void Delete(const std::string& path) { CheckCall(::unlink(path.c_str()) == 0 || errno == ENOENT, "unlink"); }
+
 // direct: past the page cache.
 void RawWrite(const std::string& path, size_t bytes, bool direct) {
   const AlignedBytes piece = NewAlignedBytes(kPiece);
@@ -168,6 +171,8 @@ void Run(const std::string& directory, int64_t rows, int64_t dim) {
   int64_t extra_bytes = 0;
   TableInfo info;
   for (int round = 0; round < kRounds; ++round) {
+    Delete(table_path);
+    Delete(raw_path);
     ForgetPeak();
     const int64_t before = ResidentBytes();
     saves.push_back(SecondsOf([&] { Check(SaveTable(*variable, table_path, *executor)); }));
@@ -175,6 +180,7 @@ void Run(const std::string& directory, int64_t rows, int64_t dim) {
     Check(InspectTable(table_path, &info));
     const auto bytes = static_cast<size_t>(info.file_bytes);
     cached_writes.push_back(SecondsOf([&] { RawWrite(raw_path, bytes, false); }));
+    Delete(raw_path);
     direct_writes.push_back(SecondsOf([&] { RawWrite(raw_path, bytes, true); }));
   }
   JsonLine()

@@ -40,14 +40,20 @@ std::vector<size_t> BucketStarts(const Items& items) {
   return starts;
 }
 
+// Sorts them so: put(i, place) for each of `items`, in their order.  Returns their BucketStarts.
+template <typename Items, typename Put>
+std::vector<size_t> PlaceByBucket(const Items& items, const Put& put) {
+  std::vector<size_t> starts = BucketStarts(items);
+  std::vector<size_t> next(starts.begin(), starts.end() - 1);
+  for (size_t i = 0; i < items.size(); ++i) put(i, next[static_cast<size_t>(BucketOf(KeyOf(items[i])))]++);
+  return starts;
+}
+
 // *sorted = `items` so sorted.  Returns their BucketStarts.
 template <typename T>
 std::vector<size_t> SortByBucket(const std::vector<T>& items, std::vector<T>* sorted) {
-  std::vector<size_t> starts = BucketStarts(items);
-  std::vector<size_t> next(starts.begin(), starts.end() - 1);
   sorted->resize(items.size());
-  for (const T& item : items) (*sorted)[next[static_cast<size_t>(BucketOf(KeyOf(item)))]++] = item;
-  return starts;
+  return PlaceByBucket(items, [&](size_t i, size_t place) { (*sorted)[place] = items[i]; });
 }
 
 // Sorted keys that become one block.

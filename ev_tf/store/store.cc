@@ -298,15 +298,9 @@ void Store::Resolve(RowRefs* refs) const {
   }
 }
 
-void Store::AskFor(Span<const Key> keys) const {
-  std::array<Location, kKeysPerFind> locations;
-  for (size_t first = 0; first < keys.size(); first += kKeysPerFind) {
-    const Span<const Key> some = keys.subspan(first, std::min(kKeysPerFind, keys.size() - first));
-    index_->Find(some, locations.data());
-    for (size_t i = 0; i < some.size(); ++i) {
-      if (locations[i] != kNoLocation && TierOf(locations[i]) == kHotTier) PrefetchRow(PositionOf(locations[i]));
-    }
-  }
+void Store::AskFor(Key key, Location location) const {
+  index_->PrefetchPlace(HashIndex::PlaceOf(key));
+  if (location != kNoLocation && TierOf(location) == kHotTier) PrefetchRow(PositionOf(location));
 }
 
 Status Store::Read(Span<const Key> keys, const ColdRows& cold, RowRefs* refs) const {

@@ -135,8 +135,11 @@ class Store final {
   // Brings up to `room` rows of `cold`, unless they have moved.  Requires: the guard of Fetch.
   Status Promote(const ColdRows& cold, size_t room, uint32_t tick);
 
-  // Asks for the lines of the index, and of rows in the hot tier, that a Read of `keys` soon will want.  Requires: a guard.
-  void AskFor(Span<const Key> keys) const;
+  // locations[i] = where the row of keys[i] is now.  Requires: a guard.
+  void Locate(Span<const Key> keys, Location* locations) const { index_->Find(keys, locations); }
+  // Asks for the line of the index, and for the row, that a Read of `key` will want soon.  `location`: where the row was not long
+  // ago, or kNoLocation.  Requires: a guard.
+  void AskFor(Key key, Location location) const;
   // Where the rows of `keys` are; rows below are the records in `cold`, or read now.  Read only.
   // Requires: a guard, the stripe locks.
   Status Read(Span<const Key> keys, const ColdRows& cold, RowRefs* refs) const;

@@ -184,20 +184,24 @@ class EmbeddingVariable::Impl final : public EvictionClient {
   // Every row: those in `segments`, unless that is null, are taken there, the others go to lanes.
   Status SaveRows(const checkpoint::TableDescription& table, SavedSegments* segments,
                   const checkpoint::NewRowLane& new_lane, Executor& executor) const;
-  // Keys of rows that are written together, and the blocks that they make.
-  struct SortedRun {
-    std::vector<Key> keys;  // by bucket
+  // Keys of rows, and where each was a moment ago, if that is known and all rows are in memory.
+  struct LocatedKeys {
+    std::vector<Key> keys;
+    std::vector<Location> locations;  // none: not known
+  };
+  // Those of rows that are written together, by bucket, and the blocks that they make.
+  struct SortedRun : LocatedKeys {
     std::vector<checkpoint::BlockRange> pieces;
   };
   // `keys` that stand by stripe do so inside each bucket as well.
-  static SortedRun SortRun(const checkpoint::TableDescription& table, const std::vector<Key>& keys);
-  // Of the keys from *cursor on (Store::ScanPart), as many as are a run.  *more: there are others behind.
-  SortedRun NextRun(const checkpoint::TableDescription& table, uint64_t* cursor, bool* more) const;
+  static void SortRun(const checkpoint::TableDescription& table, const LocatedKeys& keys, SortedRun* run);
+  // Adds those from *cursor on (Store::ScanPart), as many as are a run.  *more: there are others behind.
+  void NextRun(uint64_t* cursor, bool* more, LocatedKeys* keys) const;
   // The same without those whose rows are in `segments`, which takes them.  By all threads, as most keys are there.
-  SortedRun NextRunTaking(const checkpoint::TableDescription& table, uint64_t* cursor, bool* more,
-                          SavedSegments* segments, Executor& executor) const;
-  // The rows of `keys`, which should stand by stripe; spans as for ReadRows.
-  Status ReadSorted(Span<const Key> keys, const RowBatch& out, Span<bool> found) const;
+  void NextRunTaking(uint64_t* cursor, bool* more, SavedSegments* segments, Executor& executor,
+                     std::vector<Key>* keys) const;
+  // The rows of `keys`, which should stand by stripe; locations as in LocatedKeys, spans as for ReadRows.
+  Status ReadSorted(Span<const Key> keys, Span<const Location> locations, const RowBatch& out, Span<bool> found) const;
   // Writes one block of the run; keys that have no row any more are added to *absent.
   Status SaveBlock(const checkpoint::TableDescription& table, const SortedRun& run, const checkpoint::BlockRange& piece,
                    checkpoint::RowLane* lane, std::vector<Key>* absent) const;

@@ -21,6 +21,10 @@
 namespace ev {
 namespace {
 
+// Rows ahead of the one that is read whose lines are asked for: one at a time, between other work.  Asked for all at once, many
+// are not fetched.
+constexpr size_t kRowsAhead = 32;
+
 using checkpoint::BlockRange;
 using checkpoint::TableDescription;
 
@@ -73,22 +77,37 @@ checkpoint::NewRowLane EmbeddingVariable::Impl::LanesOf(TableWriter* writer) {
   return [writer] { return std::make_unique<TableWriter::Lane>(writer); };
 }
 
-EmbeddingVariable::Impl::SortedRun EmbeddingVariable::Impl::SortRun(const TableDescription& table,
-                                                                    const std::vector<Key>& keys) {
-  SortedRun run;
-  run.pieces = checkpoint::CutIntoBlocks(checkpoint::SortByBucket(keys, &run.keys), table.BlockBytes(1));
-  return run;
+void EmbeddingVariable::Impl::SortRun(const TableDescription& table, const LocatedKeys& keys, SortedRun* run) {
+  const bool located = !keys.locations.empty();
+  // A run that is a little longer than the one before does not double its memory.
+  run->keys.reserve(keys.keys.capacity());
+  run->locations.reserve(keys.locations.capacity());
+  run->keys.resize(keys.keys.size());
+  run->locations.resize(keys.locations.size());
+  const std::vector<size_t> starts = checkpoint::PlaceByBucket(keys.keys, [&](size_t i, size_t place) {
+    run->keys[place] = keys.keys[i];
+    if (located) run->locations[place] = keys.locations[i];
+  });
+  run->pieces = checkpoint::CutIntoBlocks(starts, table.BlockBytes(1));
 }
 
-Status EmbeddingVariable::Impl::ReadSorted(Span<const Key> keys, const RowBatch& out, Span<bool> found) const {
+Status EmbeddingVariable::Impl::ReadSorted(Span<const Key> keys, Span<const Location> locations, const RowBatch& out,
+                                           Span<bool> found) const {
   const EpochGuard guard(store_.epochs());
   ColdRows cold;
+  std::vector<Location> found_now;
   if (store_.tiered()) {
     store_.FindCold(keys, &cold);
     EV_RETURN_IF_ERROR(store_.Fetch(&cold));
-  } else {
-    store_.AskFor(keys);
+  } else if (locations.empty()) {
+    found_now.resize(keys.size());
+    store_.Locate(keys, found_now.data());
+    locations = found_now;
   }
+  const auto ask_for = [&](size_t i) {
+    if (i < locations.size()) store_.AskFor(keys[i], locations[i]);
+  };
+  for (size_t i = 0; i < kRowsAhead; ++i) ask_for(i);
   RowRefs refs;
   for (size_t first = 0, end = 0; first < keys.size(); first = end) {
     const int stripe = StripeOf(HashKey(keys[first]));
@@ -96,6 +115,7 @@ Status EmbeddingVariable::Impl::ReadSorted(Span<const Key> keys, const RowBatch&
     std::lock_guard<std::mutex> lock(store_.stripes().of(stripe));
     EV_RETURN_IF_ERROR(store_.Read(keys.subspan(first, end - first), cold, &refs));
     for (size_t i = first; i < end; ++i) {
+      ask_for(i + kRowsAhead);
       const size_t e = i - first;
       found[i] = refs.rows[e] != nullptr;
       if (found[i]) ReadRow(refs.rows[e], refs.meta.empty() ? nullptr : refs.meta[e], i, out);
@@ -106,8 +126,9 @@ Status EmbeddingVariable::Impl::ReadSorted(Span<const Key> keys, const RowBatch&
 
 Status EmbeddingVariable::Impl::SaveBlock(const TableDescription& table, const SortedRun& run, const BlockRange& piece,
                                           checkpoint::RowLane* lane, std::vector<Key>* absent) const {
-  std::vector<Key> present;  // of those keys, once some have turned out to be gone
+  LocatedKeys present;  // of those keys, once some have turned out to be gone
   Span<const Key> keys(run.keys.data() + piece.first, piece.n);
+  Span<const Location> locations(run.locations.data() + piece.first, run.locations.empty() ? 0 : piece.n);
   const auto found = std::make_unique<bool[]>(piece.n);
   while (!keys.empty()) {
     const size_t n = keys.size();
@@ -117,16 +138,20 @@ Status EmbeddingVariable::Impl::SaveBlock(const TableDescription& table, const S
     const RowBatch batch{Column<float>(columns.values, n * static_cast<size_t>(table.dim)),
                          Column<float>(columns.slots, n * table.slot_floats()), Column<int64_t>(columns.frequencies, n),
                          Column<int64_t>(columns.versions, n)};
-    EV_RETURN_IF_ERROR(ReadSorted(keys, batch, {found.get(), n}));
+    EV_RETURN_IF_ERROR(ReadSorted(keys, locations, batch, {found.get(), n}));
     if (std::all_of(found.get(), found.get() + n, [](bool one) { return one; })) {
       std::copy(keys.begin(), keys.end(), reinterpret_cast<Key*>(columns.keys));
       return lane->AddRows(piece.first_bucket, piece.last_bucket, n, table.BlockBytes(n));
     }
     // Some have been removed: the columns are closer together without them.
-    std::vector<Key> kept;
-    for (size_t i = 0; i < n; ++i) (found[i] ? kept : *absent).push_back(keys[i]);
+    LocatedKeys kept;
+    for (size_t i = 0; i < n; ++i) {
+      (found[i] ? kept.keys : *absent).push_back(keys[i]);
+      if (found[i] && !locations.empty()) kept.locations.push_back(locations[i]);
+    }
     present = std::move(kept);
-    keys = present;
+    keys = present.keys;
+    locations = present.locations;
   }
   return OkStatus();
 }
@@ -176,26 +201,22 @@ TableDescription EmbeddingVariable::Impl::Describe() const {
           frozen()};
 }
 
-EmbeddingVariable::Impl::SortedRun EmbeddingVariable::Impl::NextRun(const TableDescription& table, uint64_t* cursor,
-                                                                    bool* more) const {
-  std::vector<Key> keys;
-  // Grown, it would be there twice for a moment.  A part of the index has a few thousand keys.
-  keys.reserve(std::min(static_cast<size_t>(store_.size()), kKeysPerRun + kKeysPerRun / 16));
+void EmbeddingVariable::Impl::NextRun(uint64_t* cursor, bool* more, LocatedKeys* keys) const {
+  const bool locate = !store_.tiered();
   do {
     const EpochGuard guard(store_.epochs());
-    *more = store_.ScanPart(cursor, [&](Key key, Location /*location*/) { keys.push_back(key); });
-  } while (*more && keys.size() < kKeysPerRun);
-  return SortRun(table, keys);
+    *more = store_.ScanPart(cursor, [&](Key key, Location location) {
+      keys->keys.push_back(key);
+      if (locate) keys->locations.push_back(location);
+    });
+  } while (*more && keys->keys.size() < kKeysPerRun);
 }
 
-EmbeddingVariable::Impl::SortedRun EmbeddingVariable::Impl::NextRunTaking(const TableDescription& table,
-                                                                          uint64_t* cursor, bool* more,
-                                                                          SavedSegments* segments,
-                                                                          Executor& executor) const {
+void EmbeddingVariable::Impl::NextRunTaking(uint64_t* cursor, bool* more, SavedSegments* segments, Executor& executor,
+                                            std::vector<Key>* all) const {
   const int last = store_.tiers() - 1;
-  std::mutex mu;  // of *cursor, *more, run_keys and all
+  std::mutex mu;  // of *cursor, *more, run_keys and *all
   size_t run_keys = 0;
-  std::vector<Key> all;
   *more = true;
   // The next part that is nobody's yet, [*begin, *end); false: there is none, or the run is long enough.
   const auto draw_part = [&](size_t found, uint64_t* begin, uint64_t* end) {
@@ -224,9 +245,8 @@ EmbeddingVariable::Impl::SortedRun EmbeddingVariable::Impl::NextRunTaking(const 
     }
     TakeCopies(&keys, segments);
     const std::lock_guard<std::mutex> lock(mu);
-    all.insert(all.end(), keys.begin(), keys.end());
+    all->insert(all->end(), keys.begin(), keys.end());
   });
-  return SortRun(table, all);
 }
 
 Status EmbeddingVariable::Impl::SaveRows(const TableDescription& table, SavedSegments* segments,
@@ -235,20 +255,33 @@ Status EmbeddingVariable::Impl::SaveRows(const TableDescription& table, SavedSeg
   uint64_t cursor = 0;
   bool more = true;
   const bool takes = segments != nullptr && !segments->empty();
-  const auto next_run = [&] {
-    return takes ? NextRunTaking(table, &cursor, &more, segments, executor) : NextRun(table, &cursor, &more);
+  // The memory of one run is used for another: what is given back in large pieces does not leave the process.
+  LocatedKeys keys;
+  SortedRun run, next;
+  // Grown, it would be there twice for a moment.  A part of the index has a few thousand keys.
+  const size_t most = std::min(static_cast<size_t>(store_.size()), kKeysPerRun + kKeysPerRun / 16);
+  if (!takes) keys.keys.reserve(most);
+  if (!store_.tiered()) keys.locations.reserve(most);
+  const auto look_for = [&](SortedRun* found) {
+    keys.keys.clear();
+    keys.locations.clear();
+    if (takes) {
+      NextRunTaking(&cursor, &more, segments, executor, &keys.keys);
+    } else {
+      NextRun(&cursor, &more, &keys);
+    }
+    SortRun(table, keys, found);
   };
-  SortedRun run = next_run();
+  look_for(&run);
   for (;;) {
     // The next run is looked for while the rows of this one are written.
     const bool last = !more;
-    SortedRun next;
     removed_meanwhile.clear();
     EV_RETURN_IF_ERROR(SaveRun(table, run, new_lane, executor, &removed_meanwhile, [&] {
-      if (!last) next = next_run();
+      if (!last) look_for(&next);
     }));
     if (last) return OkStatus();
-    run = std::move(next);
+    std::swap(run, next);
   }
 }
 

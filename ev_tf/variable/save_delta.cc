@@ -58,18 +58,21 @@ Status EmbeddingVariable::Impl::SaveChanges(Env* env, const std::string& path, c
   std::unique_ptr<TableWriter> writer;
   EV_RETURN_IF_ERROR(TableWriter::Create(env, path, table, {}, &writer));
   EV_RETURN_IF_ERROR(writer->AddLineage(lineage));
-  std::vector<Key> run, absent;
+  LocatedKeys run;
+  SortedRun sorted;
+  std::vector<Key> absent;
   const auto save_run = [&]() -> Status {
     absent.clear();
-    EV_RETURN_IF_ERROR(SaveRun(table, SortRun(table, run), LanesOf(writer.get()), executor, &absent, {}));
-    run.clear();
+    SortRun(table, run, &sorted);
+    EV_RETURN_IF_ERROR(SaveRun(table, sorted, LanesOf(writer.get()), executor, &absent, {}));
+    run.keys.clear();
     return SaveAbsentKeys(absent, writer.get());
   };
   for (const ChangedKeys::Changes& stripe : changes) {
     Status status;
     stripe.keys.ForEach([&](Key key) {
-      run.push_back(key);
-      if (run.size() == kKeysPerRun && status.ok()) status = save_run();
+      run.keys.push_back(key);
+      if (run.keys.size() == kKeysPerRun && status.ok()) status = save_run();
     });
     EV_RETURN_IF_ERROR(status);
   }
