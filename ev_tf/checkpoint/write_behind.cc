@@ -1,5 +1,6 @@
 #include "ev_tf/checkpoint/write_behind.h"
 
+#include <system_error>
 #include <utility>
 
 namespace ev::checkpoint {
@@ -36,11 +37,12 @@ Status WriteBehind::Write(uint64_t offset, size_t bytes, LentBytes* buffer) {
   std::unique_lock<std::mutex> lock(mu_);
   changed_.wait(lock, [this] { return on_their_way_ < kBehind || !error_.ok(); });
   EV_RETURN_IF_ERROR(error_);
+  if (!HasThread()) {
+    lock.unlock();
+    return file_->WriteAt(offset, {buffer->memory.get(), bytes});
+  }
   waiting_.push_back({offset, bytes, std::move(*buffer)});
   ++on_their_way_;
-  if (static_cast<int>(threads_.size()) < on_their_way_) {
-    threads_.push_back(env_->StartThread("ev-save", [this] { Loop(); }));
-  }
   if (!empty_.empty()) {
     *buffer = std::move(empty_.back());
     empty_.pop_back();
@@ -48,6 +50,16 @@ Status WriteBehind::Write(uint64_t offset, size_t bytes, LentBytes* buffer) {
   lock.unlock();
   changed_.notify_all();
   return OkStatus();
+}
+
+bool WriteBehind::HasThread() {
+  if (static_cast<int>(threads_.size()) <= on_their_way_) {
+    try {
+      threads_.push_back(env_->StartThread("ev-save", [this] { Loop(); }));
+    } catch (const std::system_error&) {  // no more threads for this process
+    }
+  }
+  return !threads_.empty();
 }
 
 Status WriteBehind::Finish() {

@@ -1,7 +1,7 @@
 // WriteBehind: writes buffers to a file in threads of its own, so that who fills the next ones does not wait for the device.
 //
 // No more than kBehind buffers are on their way; who brings another one waits for the first of them.  The threads begin with the
-// first buffer: a file that needs none has none.
+// first buffer: a file that needs none has none.  Where the system gives no thread, who brings a buffer writes it.
 //
 // Threads:     any method, from any thread, at once.
 // Invariants:  B1  buffers that were emptied are filled again: there are no more of them than on their way, and with who fills one.
@@ -58,6 +58,8 @@ class WriteBehind {
     LentBytes buffer;
   };
   void Loop();
+  // Whether there is a thread, a free one if the system gives it.  Requires: mu_.
+  bool HasThread();
 
   Env* const env_;
   File* const file_;

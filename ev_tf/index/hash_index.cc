@@ -366,8 +366,9 @@ void HashIndex::GiveWay(int* waits) const {
            std::max(kMuchReplaced, bytes_.load(std::memory_order_relaxed) / kMuchReplacedShare);
   };
   for (; *waits > 0 && much(); --*waits) {
-    std::this_thread::sleep_for(kGivingWay);
     epochs_->Collect();
+    if (!much()) return;
+    std::this_thread::sleep_for(kGivingWay);
   }
 }
 

@@ -20,6 +20,7 @@ constexpr size_t kKeysPerVisit = 256;
 // Half of them, so that calls that run at once have room; and the thread sanitizer follows no more than 64 locks of a thread.
 constexpr size_t kMostStripesPerVisit = kStripes / 2;
 // Times that a thread of an update gives way to readers, so that an index which grows under them stays small: some milliseconds.
+// Not where there are tiers below: such an update holds one guard to its end.
 constexpr int kMostWaits = 64;
 // Eviction leaves this share of a tier empty.
 constexpr size_t kHeadroomShare = 64;

@@ -38,7 +38,7 @@ namespace ev {
 inline constexpr int64_t kMaxVersion = std::numeric_limits<uint32_t>::max() - int64_t{1};
 // Keys that are in flight between two releases of the stripes' locks where a call goes through many of them.
 inline constexpr size_t kKeysPerStep = 4096;
-// Keys that a save sorts at once: what bounds its memory, 24 bytes each.  More make the pieces of a bucket longer, and
+// Keys that a save sorts at once: what bounds its memory, 36 bytes each.  More make the pieces of a bucket longer, and
 // reading the share of one partition less scattered.
 inline constexpr size_t kKeysPerRun = size_t{1} << 20;
 

@@ -80,10 +80,11 @@ checkpoint::NewRowLane EmbeddingVariable::Impl::LanesOf(TableWriter* writer) {
 void EmbeddingVariable::Impl::SortRun(const TableDescription& table, const LocatedKeys& keys, SortedRun* run) {
   const bool located = !keys.locations.empty();
   // A run that is a little longer than the one before does not double its memory.
-  run->keys.reserve(keys.keys.capacity());
-  run->locations.reserve(keys.locations.capacity());
-  run->keys.resize(keys.keys.size());
-  run->locations.resize(keys.locations.size());
+  const size_t n = keys.keys.size();
+  run->keys.reserve(n + n / 16);
+  run->locations.reserve(located ? n + n / 16 : 0);
+  run->keys.resize(n);
+  run->locations.resize(located ? n : 0);
   const std::vector<size_t> starts = checkpoint::PlaceByBucket(keys.keys, [&](size_t i, size_t place) {
     run->keys[place] = keys.keys[i];
     if (located) run->locations[place] = keys.locations[i];

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <system_error>
 #include <utility>
 
 namespace ev::testing {
@@ -275,6 +276,7 @@ uint64_t FaultEnv::NowNanos() {
 }
 
 std::thread FaultEnv::StartThread(const std::string& /*name*/, std::function<void()> body) {
+  if (!threads_allowed) throw std::system_error(std::make_error_code(std::errc::resource_unavailable_try_again));
   return std::thread(std::move(body));
 }
 

@@ -1,6 +1,7 @@
 #include "ev_tf/tier/ssd_log/log_writer.h"
 
 #include <algorithm>
+#include <cassert>
 #include <cstring>
 #include <shared_mutex>
 #include <utility>
@@ -100,7 +101,8 @@ uint32_t LogWriter::RoomOfActive() const {
 // A row whose number is below the window, as more than 2^31 rows were put since, gets the window's first number instead.  The
 // versions of its key keep their order: earlier ones have smaller numbers still, and a later one, if there is any, was put after
 // the row was chosen to be copied, or so shortly before that the index had not been told; so its number is one of the end of the
-// log, 2^31 above.  A put that drew its number and then waited for as long counts as one of now.
+// log, 2^31 above.  A put that waited for as long between its number and its place gets the first one too, and is its key's
+// newest still: nobody puts a key while another thread does.
 template <typename SequenceOf, typename Write>
 size_t LogWriter::Fill(size_t begin, size_t end, Position* positions, const SequenceOf& sequence_of,
                        const Write& write) {
@@ -163,7 +165,10 @@ Status LogWriter::MakeRoom(Lock& lock, uint64_t sequence) {
       EV_RETURN_IF_ERROR(WriteSealed(lock));
       continue;
     }
-    if (open_ == nullptr) EV_RETURN_IF_ERROR(OpenSegment());
+    if (open_ == nullptr) {
+      EV_RETURN_IF_ERROR(OpenSegment());
+      assert(sequence <= open_->window.last());
+    }
     EV_RETURN_IF_ERROR(TakeBuffer());
   }
 }
@@ -378,8 +383,10 @@ Status LogWriter::CloseOpenSegment() {
 }
 
 Status LogWriter::CloseOpenLocked(Lock& lock) {
+  if (open_ == nullptr) return WriteOutLocked(lock);
+  const uint64_t ordinal = open_->ordinal;
   EV_RETURN_IF_ERROR(GiveBackSpaceLocked(lock));
-  if (open_ == nullptr) return OkStatus();
+  if (open_ == nullptr || open_->ordinal != ordinal) return OkStatus();  // another thread has closed it meanwhile
   open_->synced = options_.durable && !IsUnsynced(open_);
   Close();
   sync_wish_ = true;
