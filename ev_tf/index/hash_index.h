@@ -176,8 +176,8 @@ class HashIndex {
   std::atomic<Directory*> directory_{nullptr};      // replaced under directory_mu_
   mutable std::mutex directory_mu_;                 // the directory's entries, segments_
   std::vector<std::unique_ptr<Segment>> segments_;  // guarded by directory_mu_; split ones stay until the end
-  std::atomic<int64_t> bytes_{0};           // of lines, those in replaced_bytes_ too
-  std::atomic<int64_t> replaced_bytes_{0};  // of lines that only readers of before may see
+  std::atomic<int64_t> bytes_{0};                   // of lines, those in replaced_bytes_ too
+  std::atomic<int64_t> replaced_bytes_{0};          // of lines that only readers of before may see
 };
 
 template <typename Is>

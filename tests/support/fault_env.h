@@ -31,7 +31,7 @@ class FaultEnv final : public Env {
   void LosePower();
   int64_t changes() const;
   bool direct_allowed = true;
-  bool threads_allowed = true;  // false: StartThread() throws, as for a process that may have no more
+  bool threads_allowed = true;               // false: StartThread() throws, as for a process that may have no more
   LinkKind link_kind = LinkKind::kHardLink;  // what Link() does
 
   // The bytes of a file, to look at and to spoil.

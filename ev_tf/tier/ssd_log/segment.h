@@ -56,8 +56,8 @@ class Segment {
   size_t bitmap_bytes() const { return bits_.size() * sizeof(uint64_t); }
 
   // Constant.
-  const uint32_t number;   // names the file; used again after the segment is gone
-  const uint64_t ordinal;  // how many segments were made before it
+  const uint32_t number;        // names the file; used again after the segment is gone
+  const uint64_t ordinal;       // how many segments were made before it
   const SequenceWindow window;  // that the file's header says
   const Position first_position;
   Stream stream = Stream::kPuts;    // whose writer has those of its rows that are not in the file yet
