@@ -25,9 +25,12 @@ Status Store::CopyDown() {
   for (uint32_t first = 0; first < from.high_water(); first += kPositionsPerTurn) {
     const uint32_t end = std::min(first + kPositionsPerTurn, from.high_water());
     std::unique_lock<std::mutex> lock(demote_mu_);
-    // Who needs room goes first, but somebody may need room all the time.
+    // Who needs room goes first, but once: somebody may need room all the time.
     const uint64_t turn = turns_;
-    demoted_.wait(lock, [&] { return !demoting_ && (waiting_for_turn_ == 0 || turns_ != turn); });
+    demoted_.wait(lock, [&] { return turns_ != turn || (!demoting_ && waiting_for_turn_ == 0); });
+    ++copies_next_;
+    demoted_.wait(lock, [&] { return !demoting_; });
+    --copies_next_;
     EV_RETURN_IF_ERROR(TakeTurn(std::move(lock), [&] { return CopyPositions(first, end); }));
   }
   return OkStatus();

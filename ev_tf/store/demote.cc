@@ -30,7 +30,7 @@ Status Store::Demote(size_t rows) {
   if (!tiered()) return OkStatus();
   std::unique_lock<std::mutex> lock(demote_mu_);
   ++waiting_for_turn_;
-  demoted_.wait(lock, [this] { return !demoting_; });
+  demoted_.wait(lock, [this] { return !demoting_ && copies_next_ == 0; });
   --waiting_for_turn_;
   return TakeTurn(std::move(lock), [&] { return DemoteTo(kHotTier, rows); });
 }
@@ -39,9 +39,9 @@ Status Store::DemoteOrWait(size_t rows) {
   if (!tiered()) return OkStatus();
   std::unique_lock<std::mutex> lock(demote_mu_);
   ++waiting_for_turn_;
-  demoted_.wait(lock, [&] { return !demoting_ || RowsOf(kHotTier) <= rows; });
+  demoted_.wait(lock, [&] { return (!demoting_ && copies_next_ == 0) || RowsOf(kHotTier) <= rows; });
   --waiting_for_turn_;
-  if (demoting_) return OkStatus();
+  if (demoting_ || copies_next_ > 0) return OkStatus();
   return TakeTurn(std::move(lock), [&] { return DemoteTo(kHotTier, rows); });
 }
 

@@ -334,6 +334,7 @@ class Store final {
   bool demoting_ = false;     // it is somebody's turn
   uint64_t turns_ = 0;        // that have begun
   int waiting_for_turn_ = 0;  // of those who need room
+  int copies_next_ = 0;       // CopyDowns that have let somebody go first: nobody else begins a turn
 };
 
 }  // namespace ev
