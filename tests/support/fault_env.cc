@@ -31,7 +31,7 @@ class FaultFile final : public File {
                      " bytes, found " +
                      std::to_string(node_->now.size() - std::min<uint64_t>(offset, node_->now.size())));
     }
-    std::memcpy(out.data(), node_->now.data() + offset, out.size());
+    if (!out.empty()) std::memcpy(out.data(), node_->now.data() + offset, out.size());
     return OkStatus();
   }
 
