@@ -33,6 +33,17 @@ Span<T> Column(std::byte* column, size_t n) {
   return {reinterpret_cast<T*>(column), column == nullptr ? 0 : n};
 }
 
+// Makes *items n long; what was there is lost.  Room for a few more than are asked for: runs are about as long as one another,
+// and one that had to grow would be there twice, the shorter one for good, as holes in the heap.
+template <typename T>
+void Resize(size_t n, std::vector<T>* items) {
+  if (items->capacity() < n) {
+    *items = std::vector<T>();
+    items->reserve(n + n / 16);
+  }
+  items->resize(n);
+}
+
 // Makes records of values, and puts them into segments.
 class SegmentLane final : public checkpoint::RowLane {
  public:
@@ -79,12 +90,8 @@ checkpoint::NewRowLane EmbeddingVariable::Impl::LanesOf(TableWriter* writer) {
 
 void EmbeddingVariable::Impl::SortRun(const TableDescription& table, const LocatedKeys& keys, SortedRun* run) {
   const bool located = !keys.locations.empty();
-  // A run that is a little longer than the one before does not double its memory.
-  const size_t n = keys.keys.size();
-  run->keys.reserve(n + n / 16);
-  run->locations.reserve(located ? n + n / 16 : 0);
-  run->keys.resize(n);
-  run->locations.resize(located ? n : 0);
+  Resize(keys.keys.size(), &run->keys);
+  Resize(keys.locations.size(), &run->locations);
   const std::vector<size_t> starts = checkpoint::PlaceByBucket(keys.keys, [&](size_t i, size_t place) {
     run->keys[place] = keys.keys[i];
     if (located) run->locations[place] = keys.locations[i];
