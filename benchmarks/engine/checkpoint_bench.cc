@@ -1,7 +1,8 @@
 // A table to a file and back, against the same bytes written and read in one run of 1 MiB pieces, through the page cache
-// and past it: seconds, and the memory that a save takes beside the table.  A load also stands against its floor: the same
-// bytes read, and as much memory as the table takes touched for the first time.  Then deltas: one of 1 % of the rows
-// against the full save, and what a training step pays for remembering which rows it changes.
+// and past it: seconds, and the memory that a save takes beside the table.  Files are new ones each time: to give back the
+// space of those of before is no part of a write.  A load also stands against its floor: the same bytes read, and as much
+// memory as the table takes touched for the first time.  Then deltas: one of 1 % of the rows against the full save, and what
+// a training step pays for remembering which rows it changes.
 //
 // Usage: checkpoint_bench [--directory .] [--rows 20000000] [--dim 16]; rows have an Adagrad slot.
 #include <fcntl.h>

@@ -39,7 +39,10 @@ Status WriteBehind::Write(uint64_t offset, size_t bytes, LentBytes* buffer) {
   EV_RETURN_IF_ERROR(error_);
   if (!HasThread()) {
     lock.unlock();
-    return file_->WriteAt(offset, {buffer->memory.get(), bytes});
+    const Status status = file_->WriteAt(offset, {buffer->memory.get(), bytes});
+    lock.lock();
+    if (error_.ok()) error_ = status;
+    return status;
   }
   waiting_.push_back({offset, bytes, std::move(*buffer)});
   ++on_their_way_;

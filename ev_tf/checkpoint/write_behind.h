@@ -37,7 +37,7 @@ struct LentBytes {
 
 class WriteBehind {
  public:
-  // Buffers that the device is busy with: it reaches its speed with two of kHugeBufferBytes (checkpoint_bench).
+  // Few, as each is memory that a save takes; two, so that one is being written while another begins or ends.
   static constexpr int kBehind = 2;
 
   // Both outlive it.

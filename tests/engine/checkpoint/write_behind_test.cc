@@ -77,6 +77,7 @@ TEST_F(WriteBehindTest, WhereThereIsNoThreadTheCallerWrites) {
   EXPECT_EQ(env_.Contents("file").size(), 5 * kBytes);
   env_.FailAt(0, FaultEnv::Fault::kIoError, /*lasting=*/false);
   EXPECT_EQ(WritePiece(5, &buffer).code(), StatusCode::kIoError);
+  EXPECT_EQ(behind_->Finish().code(), StatusCode::kIoError) << "it is kept here too";
 }
 
 // A file whose first write waits, and fails.
