@@ -39,7 +39,7 @@ Status WriteBehind::Write(uint64_t offset, size_t bytes, LentBytes* buffer) {
   EV_RETURN_IF_ERROR(error_);
   if (!HasThread()) {
     lock.unlock();
-    const Status status = file_->WriteAt(offset, {buffer->memory.get(), bytes});
+    Status status = file_->WriteAt(offset, {buffer->memory.get(), bytes});
     lock.lock();
     if (error_.ok()) error_ = status;
     return status;

@@ -51,10 +51,11 @@ Status Store::CopyPositions(Position first, Position end) {
   StartCopying(placed, &rows, records.data());
   if (rows.empty()) return OkStatus();
   std::vector<Key> keys;
+  keys.reserve(rows.size());
   for (const Leaving& row : rows) keys.push_back(row.key);
   std::vector<Position> positions(rows.size());
   EV_SYNC_POINT("copy_down.started");
-  const Status status =
+  Status status =
       PutLevel(kHotTier + 1, level(kHotTier + 1), keys, {records.data(), rows.size() * record_bytes()}, positions);
   EV_SYNC_POINT("copy_down.written");
   FinishCopying(rows, positions, status.ok());

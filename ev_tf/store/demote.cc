@@ -54,7 +54,7 @@ Status Store::TakeTurn(std::unique_lock<std::mutex> lock, const std::function<St
   demoting_ = true;
   ++turns_;
   lock.unlock();
-  const Status status = move();
+  Status status = move();
   lock.lock();
   demoting_ = false;
   demoted_.notify_all();
