@@ -24,7 +24,7 @@ Status CountingBloom::Make(const AdmissionOptions& options, std::unique_ptr<Coun
   // Keys fall into stripes by chance: four standard deviations above the mean.
   const double keys = static_cast<double>(options.max_element_size) / kStripes;
   const double counters = std::max<double>(std::ceil((keys + 4 * std::sqrt(keys)) * bits), kMinCounters);
-  if (counters * kStripes * 4 > static_cast<double>(std::numeric_limits<int64_t>::max() / 2)) {
+  if (counters * kStripes * 4 > static_cast<double>(std::numeric_limits<int64_t>::max()) / 2) {
     return InvalidArgument("max_element_size: expected what fits into memory, found " +
                            std::to_string(options.max_element_size));
   }

@@ -142,7 +142,7 @@ std::vector<Group> Merger::Groups() const {
     for (const TableReader* file : chain.files) {
       for (size_t i = 0; i < file->blocks(); ++i) {
         const BlockEntry& block = file->block(i);
-        const auto buckets = static_cast<uint64_t>(block.last_bucket - block.first_bucket + 1);
+        const uint64_t buckets = uint64_t{block.last_bucket} - block.first_bucket + 1;
         for (size_t b = block.first_bucket; b <= block.last_bucket; ++b) bytes[b] += block.bytes / buckets;
       }
     }

@@ -55,7 +55,7 @@ Status LinkPosixFile(const std::string& from, const std::string& to, LinkKind* k
   make.create = true;
   std::unique_ptr<File> copy;
   EV_RETURN_IF_ERROR(OpenPosixFile(to, make, &copy));
-  const Status filled = FillCopy(source.get(), copy.get(), kind);
+  Status filled = FillCopy(source.get(), copy.get(), kind);
   if (!filled.ok()) static_cast<void>(::unlink(to.c_str()));
   return filled;
 }

@@ -32,8 +32,7 @@ Status Store::ShowRows(Span<const Key> keys, Span<const Position> positions, uin
     for (size_t i = 0; i < keys.size(); ++i) Settle(keys[i], positions[i], kNoLocation, kNoLocation, tick);
   }
   std::vector<Position> left;
-  const Status status =
-      InsertAll(kHotTier, keys, positions, shown, [&](Position position) { left.push_back(position); });
+  Status status = InsertAll(kHotTier, keys, positions, shown, [&](Position position) { left.push_back(position); });
   if (left.empty()) return status;
   for (const Position position : left) {
     if (tiered()) hot_->residents()->SetRank(position, kNoRow);
@@ -44,7 +43,7 @@ Status Store::ShowRows(Span<const Key> keys, Span<const Position> positions, uin
 
 Status Store::AdoptRows(Span<const Key> keys, Span<const Position> positions, size_t* adopted) {
   const int last = tiers() - 1;
-  const Status status = InsertAll(last, keys, positions, adopted, [](Position) {});
+  Status status = InsertAll(last, keys, positions, adopted, [](Position) {});
   counts(last).rows.fetch_add(static_cast<int64_t>(*adopted), std::memory_order_relaxed);
   return status;
 }

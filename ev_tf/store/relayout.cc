@@ -58,7 +58,7 @@ Status Store::Relayout(const RowLayout& layout) {
   Content fresh;
   EV_RETURN_IF_ERROR(OpenContent(layout, &fresh));
   for (const auto& level : levels_) level->Rest();
-  if (const Status status = CopyRows(layout, &fresh); !status.ok()) {
+  if (Status status = CopyRows(layout, &fresh); !status.ok()) {
     DrainEpochs();  // of the fresh index
     for (const auto& level : levels_) level->Use();
     return status;

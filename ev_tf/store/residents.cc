@@ -16,8 +16,8 @@ void Residents::Settle(Position position, uint32_t place, Location copy, Rank ra
   __atomic_store_n(places() + position, place, __ATOMIC_RELAXED);
   this->copy(position) = copy;
   SetRank(position, rank);
-  uint32_t high_water = this->high_water();
-  while (position >= high_water && !high_water_.compare_exchange_weak(high_water, position + 1)) {
+  uint32_t end = high_water();
+  while (position >= end && !high_water_.end.compare_exchange_weak(end, position + 1)) {
   }
 }
 

@@ -67,7 +67,7 @@ class Residents {
   // The row at `position` is new here.
   void Settle(Position position, uint32_t place, Location copy, Rank rank);
   // Every position settled so far is below.
-  uint32_t high_water() const { return high_water_.load(std::memory_order_relaxed); }
+  uint32_t high_water() const { return high_water_.end.load(std::memory_order_relaxed); }
   // Memory that rows have touched.
   size_t bytes() const { return high_water() * size_t{12}; }
 
@@ -81,7 +81,10 @@ class Residents {
   MemoryRegion places_;
   MemoryRegion copies_;
   // Written as the tier grows: not on the line of what every touch reads.
-  alignas(64) std::atomic<uint32_t> high_water_{0};
+  struct alignas(64) HighWater {
+    std::atomic<uint32_t> end{0};
+  };
+  HighWater high_water_;
 };
 
 }  // namespace ev

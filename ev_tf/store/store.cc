@@ -494,7 +494,7 @@ void Store::Relocate(int tier, Span<const Key> keys, Span<const Position> from, 
       index_->Find(Span<const Key>(&entry.key, 1), &location);
       RelaxedLocation* const link = FindLink(location, was);
       moved[i] = link != nullptr;
-      if (moved[i]) *link = is;
+      if (link != nullptr) *link = is;
     }
   }
 }

@@ -230,7 +230,7 @@ Status EmbeddingVariable::Impl::Apply(const UpdateRule& rule, Span<const SlotSpe
     step.slot_offsets[i] = store_.layout().slot_offset(store_.layout().FindSlot(slots[i].name));
   }
   if (options_.record_version) SawStep(global_step);
-  const Status status = ApplyStripes(step, keys, executor);
+  Status status = ApplyStripes(step, keys, executor);
   store_.epochs().Collect();
   WakeEviction();
   update_keys_.fetch_add(static_cast<int64_t>(keys.size()), std::memory_order_relaxed);

@@ -171,7 +171,7 @@ Status Loader::WriteRows(const TableRows& rows) {
   const std::vector<int64_t> zeros(load_.reset_versions ? rows.keys.size() : 0, 0);
   batch.versions = load_.reset_versions ? Span<const int64_t>(zeros) : rows.versions;
   int64_t added = 0;
-  const Status written =
+  Status written =
       first_file_ ? variable_->AddRows(rows.keys, slots, batch, &added) : variable_->WriteRows(rows.keys, slots, batch);
   if (written.ok()) return written;
   return {written.code(), file_->path() + ": " + written.message()};

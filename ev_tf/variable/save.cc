@@ -157,7 +157,7 @@ Status EmbeddingVariable::Impl::SaveBlock(const TableDescription& table, const S
       (found[i] ? kept.keys : *absent).push_back(keys[i]);
       if (found[i] && !locations.empty()) kept.locations.push_back(locations[i]);
     }
-    present = std::move(kept);
+    std::swap(present, kept);
     keys = present.keys;
     locations = present.locations;
   }
@@ -317,7 +317,7 @@ Status EmbeddingVariable::Impl::CommitSave(Env* env, const std::string& path, co
                                            SavedSegments* segments, TableWriter* writer, SaveReport* report) {
   *report = {};
   EV_RETURN_IF_ERROR(segments->Write(writer, report));
-  const Status committed = writer->Commit();
+  Status committed = writer->Commit();
   report->rows_written += writer->rows();
   if (writer->in_place()) segments->Keep();
   // What saves before it had beside the file.  Not sooner: until now a loss of power could bring the old file back.

@@ -88,7 +88,7 @@ Status EmbeddingVariable::Impl::SaveBase(Env* env, const std::string& path, Exec
   const Lineage lineage{id, id, {}, 0, 0, 0};
   std::vector<ChangedKeys::Changes> taken = TakeChanges();
   SaveReport unwanted;
-  if (const Status status = SaveAll(env, path, SaveOptions(), &lineage, executor, &unwanted); !status.ok()) {
+  if (Status status = SaveAll(env, path, SaveOptions(), &lineage, executor, &unwanted); !status.ok()) {
     GiveBackChanges(std::move(taken));
     return status;
   }

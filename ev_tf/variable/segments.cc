@@ -171,7 +171,7 @@ Status EmbeddingVariable::Impl::AdoptSegment(const SegmentFile& file, Span<const
   const auto adopt_some = [&] {
     const EpochGuard guard(store_.epochs());
     size_t made = 0;
-    const Status status = store_.AdoptRows(keys, positions, &made);
+    Status status = store_.AdoptRows(keys, positions, &made);
     *adopted += static_cast<int64_t>(made);
     keys.clear();
     positions.clear();

@@ -11,7 +11,7 @@ Status EmbeddingVariable::Impl::ShrinkSome(Span<const Key> keys, int64_t step, i
   RowRefs refs;
   std::vector<Key> leaving, unversioned;
   std::vector<float> value(static_cast<size_t>(options_.dim));
-  const Status status =
+  Status status =
       ForEachStripe(keys, [&](Span<const KeyAt>, size_t, Span<const Key> stripe_keys, const ColdRows& cold) -> Status {
         EV_RETURN_IF_ERROR(store_.Read(stripe_keys, cold, &refs));
         leaving.clear();

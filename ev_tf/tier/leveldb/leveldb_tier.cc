@@ -294,7 +294,7 @@ Status LevelDbTier::Put(Span<const Key> keys, Span<const std::byte> rows, Span<P
   std::vector<RowKey> added;
   added.reserve(n);
   for (size_t first = 0; first < n; first += step) {
-    const Status status = PutChunk(keys, rows, first, std::min(first + step, n), positions, &added);
+    Status status = PutChunk(keys, rows, first, std::min(first + step, n), positions, &added);
     if (!status.ok()) {
       size_.fetch_sub(n, std::memory_order_relaxed);
       std::lock_guard<std::mutex> lock(kept_mu_);

@@ -30,17 +30,14 @@ Status SharedLibrary::FindSymbol(const char* name, void** out) const {
 
 Status CheckWritableDirectory(const std::string& where, const std::string& path) {
   if (path.empty()) return InvalidArgument(where + ": path: expected a directory, found an empty string");
+  const auto refused = [&](int error) {
+    return IoError(where + ": expected a directory to write to, " + path + ": " + std::strerror(error));
+  };
   struct stat info {};
-  int error = 0;
-  if (stat(path.c_str(), &info) != 0) {
-    error = errno;
-  } else if (!S_ISDIR(info.st_mode)) {
-    error = ENOTDIR;
-  } else if (faccessat(AT_FDCWD, path.c_str(), W_OK | X_OK, AT_EACCESS) != 0) {
-    error = errno;
-  }
-  if (error == 0) return OkStatus();
-  return IoError(where + ": expected a directory to write to, " + path + ": " + std::strerror(error));
+  if (stat(path.c_str(), &info) != 0) return refused(errno);
+  if (!S_ISDIR(info.st_mode)) return refused(ENOTDIR);
+  if (faccessat(AT_FDCWD, path.c_str(), W_OK | X_OK, AT_EACCESS) != 0) return refused(errno);
+  return OkStatus();
 }
 
 }  // namespace ev

@@ -328,7 +328,7 @@ class SsdLogTier::Impl final : public BackgroundWorker {
 
   Status SyncSealed(Segment* s) {
     if (s->synced.load(std::memory_order_relaxed)) return OkStatus();
-    const Status status = s->file->Sync();
+    Status status = s->file->Sync();
     s->synced.store(status.ok(), std::memory_order_relaxed);
     s->unsyncable.store(!status.ok(), std::memory_order_relaxed);  // a second try would forget what the first one lost
     return status;
