@@ -1,7 +1,8 @@
 // A table over an SSD log, saved with its full segments linked: against writing all of it, at first and after 1 % of its rows
 // changed.  Seconds, bytes that are the save's own, and memory.
 //
-// Usage: linked_save_bench [--directory .] [--rows 20000000] [--dim 16]; rows have an Adagrad slot, and DRAM has room for 5 %.
+// Usage: linked_save_bench [--directory .] [--rows 20000000] [--dim 16] [--repeats 5]; rows have an Adagrad slot, DRAM has room
+// for 5 %, and 1 % changes that many times.
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -103,22 +104,24 @@ class Bench {
   std::unique_ptr<EmbeddingVariable> table_;
 };
 
-void Run(const std::string& directory, int64_t rows, int64_t dim) {
+void Run(const std::string& directory, int64_t rows, int64_t dim, int64_t repeats) {
   Bench bench(directory, rows, dim);
   bench.Save("all rows written", "full", false);
   bench.Load("all rows read", "full");
   bench.Remove("full");
   bench.Save("first save, linked", "linked0", true);
   const int64_t changed = bench.rows() / 100;
-  int64_t first = 0;
-  for (const char* name : {"linked1", "linked2"}) {
+  std::string last = "linked0";
+  for (int64_t repeat = 0; repeat < repeats; ++repeat) {
     // Rows all over the table, others each time.
-    bench.Write(changed, [&](int64_t i) { return (first + i) * 97 % bench.rows(); });
-    bench.Save("1 % changed, linked", name, true);
-    first += changed;
+    bench.Write(changed, [&](int64_t i) { return (repeat * changed + i) * 97 % bench.rows(); });
+    const std::string next = "linked" + std::to_string(repeat + 1);
+    bench.Save("1 % changed, linked", next, true);
+    bench.Remove(last);
+    last = next;
   }
-  bench.Load("linked", "linked2");
-  for (const char* name : {"linked0", "linked1", "linked2"}) bench.Remove(name);
+  bench.Load("linked", last);
+  bench.Remove(last);
 }
 
 }  // namespace
@@ -129,7 +132,8 @@ int main(int argc, char** argv) {
   const std::string directory = arguments.Text("directory", ".");
   const int64_t rows = arguments.Int("rows", 20'000'000);
   const int64_t dim = arguments.Int("dim", 16);
+  const int64_t repeats = arguments.Int("repeats", 5);
   arguments.Done();
-  ev::bench::Run(directory, rows, dim);
+  ev::bench::Run(directory, rows, dim, repeats);
   return 0;
 }

@@ -52,6 +52,8 @@ class SegmentedTier {
 
   virtual ~SegmentedTier() = default;
 
+  // Rows that were put so far are in segments that nobody writes to any more, but for so few that a file is not worth it.
+  virtual Status CloseSegments() = 0;
   // The segments that have rows and that nobody writes to any more.  What was read from them survives a loss of power under
   // any name that does.  IoError: of a sync.
   virtual Status HoldSealed(std::vector<Sealed>* segments, std::unique_ptr<Hold>* hold) = 0;

@@ -218,8 +218,8 @@ class EmbeddingVariable::Impl final : public EvictionClient {
   // By stripe.
   std::vector<ChangedKeys::Changes> TakeChanges();
   void GiveBackChanges(std::vector<ChangedKeys::Changes> taken);
-  // Takes out of *run the keys whose row, or an identical copy of it, is in one of `segments`.  Requires: layout_mu_.
-  void TakeCopies(std::vector<Key>* run, SavedSegments* segments) const;
+  // Takes out of *run the keys whose row, or an identical copy of it, is in one of the taker's segments.  Requires: layout_mu_.
+  void TakeCopies(std::vector<Key>* run, SavedSegments::Taker* taker) const;
 
   void ReadRow(const float* row, const RowMeta* meta, size_t i, const RowBatch& out) const;
 

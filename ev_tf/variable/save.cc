@@ -237,6 +237,7 @@ void EmbeddingVariable::Impl::NextRunTaking(uint64_t* cursor, bool* more, SavedS
     return true;
   };
   executor.Run(executor.parallelism(), [&](int /*task*/) {
+    SavedSegments::Taker taker(segments);
     std::vector<Key> keys;
     size_t counted = 0;
     uint64_t at = 0, end = 0;
@@ -246,12 +247,12 @@ void EmbeddingVariable::Impl::NextRunTaking(uint64_t* cursor, bool* more, SavedS
       counted = keys.size();
       do {  // it may have become several
         store_.ScanPart(&at, [&](Key key, Location location) {
-          const bool taken = TierOf(location) == last && segments->Take(key, PositionOf(location));
+          const bool taken = TierOf(location) == last && taker.Take(key, PositionOf(location));
           if (!taken) keys.push_back(key);
         });
       } while (at != end);
     }
-    TakeCopies(&keys, segments);
+    TakeCopies(&keys, &taker);
     const std::lock_guard<std::mutex> lock(mu);
     all->insert(all->end(), keys.begin(), keys.end());
   });
@@ -303,8 +304,9 @@ Status EmbeddingVariable::Impl::SaveAll(Env* env, const std::string& path, const
   if (lineage != nullptr) EV_RETURN_IF_ERROR(writer->AddLineage(*lineage));
   if (save.link_segments && store_.segments() != nullptr) {
     // Rows of DRAM are then in files that this save and later ones link, until they change.  Where that tier takes no more
-    // rows, they are written with the others.
+    // rows, or cannot complete its files, they are written with the others.
     static_cast<void>(store_.CopyDown());
+    static_cast<void>(store_.segments()->CloseSegments());
     EV_RETURN_IF_ERROR(segments.Open(store_.segments(), env, path, save.segment_path));
   }
   // Before the rows: a key that is admitted meanwhile is then a row as well, and is loaded as one.

@@ -1,13 +1,16 @@
 // SavedSegments: the segments of a save, and which of their slots are rows of the table.  They are those of the table's own log
-// (Open, then Take), or are written for this save (OpenNew, then Put).
+// (Open, then Takers), or are written for this save (OpenNew, then Put).
 //
 // A row of a segment never changes.  So whoever finds in the index that a key's row is in one of them has found the row of that
 // moment, whatever happens to the key later; and as the save looks at each key once, each is in it once.
 //
-// Threads:     Take from any thread at once, while nobody calls anything else; the rest from one.
+// Threads:     Takers of many threads at once, while nobody calls anything else; the rest from one.
 #pragma once
 
+#include <array>
+#include <atomic>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -29,8 +32,43 @@ class SavedSegments {
   Status Open(SegmentedTier* tier, Env* env, const std::string& table_path, SegmentLinks::PathOf path_of);
 
   bool empty() const { return segments_.empty(); }
-  // The row of `key` is the one at `position` of the tier.  False: that is in none of the segments.
-  bool Take(Key key, Position position);
+
+  // What one thread takes.  Slots wait until there are many of a segment: set one by one, at random all over the table, a bit
+  // is mostly in another core's cache.  All are set once the taker has gone.
+  class Taker {
+   public:
+    explicit Taker(SavedSegments* segments);
+    ~Taker();
+    Taker(const Taker&) = delete;
+    Taker& operator=(const Taker&) = delete;
+
+    // The row of `key` is the one at `position` of the tier.  False: that is in none of the segments.
+    bool Take(Key key, Position position) {
+      const Position number = position / most_slots_;
+      if (number >= by_number_.size() || by_number_[number] == 0) return false;
+      const uint32_t segment = by_number_[number] - 1;
+      Waiting& waiting = waiting_[segment];
+      if (!waiting.all_buckets) segments_->segments_[segment].SetBucket(key);
+      slots_[segment * most_ + waiting.slots++] = position - number * most_slots_;
+      if (waiting.slots == most_) SetBits(segment);
+      return true;
+    }
+
+   private:
+    struct Waiting {
+      uint32_t slots = 0;
+      bool all_buckets = false;  // the segment has rows of each
+    };
+    void SetBits(size_t segment);
+
+    SavedSegments* const segments_;
+    const uint32_t most_slots_;
+    const Span<const uint32_t> by_number_;
+    const size_t most_;             // of a segment that wait
+    std::vector<Waiting> waiting_;  // of each segment
+    std::vector<uint32_t> slots_;   // that wait, those of segment s from s * most_ on
+  };
+
   // New files of segment_bytes, for rows of row_bytes.  `env` outlives it.
   Status OpenNew(size_t row_bytes, uint64_t segment_bytes, Env* env, const std::string& table_path,
                  SegmentLinks::PathOf path_of);
@@ -46,15 +84,18 @@ class SavedSegments {
 
  private:
   struct Segment {
-    void Take(Key key, uint32_t slot);
+    void SetBucket(Key key);
+    void SetLive(uint32_t slot) { live[slot / 64] |= uint64_t{1} << (slot % 64); }
+    bool HasAllBuckets() const;
     void CountRows();
 
     SegmentFile file;
-    SlotBits live;
+    SlotBits live;  // with takers, under lock_of(segment)
     checkpoint::SegmentEntry entry{};
     uint32_t rows = 0;  // once all are taken
   };
 
+  std::mutex& lock_of(size_t segment) { return locks_[segment % locks_.size()]; }
   Status StartNew();
   Status FinishNew();
 
@@ -67,6 +108,7 @@ class SavedSegments {
   uint32_t most_slots_ = 1;
   std::vector<Segment> segments_;
   std::vector<uint32_t> by_number_;  // position / most_slots_ -> place in segments_ + 1; 0: none
+  std::array<std::mutex, 64> locks_;
 };
 
 }  // namespace ev

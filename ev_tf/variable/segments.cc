@@ -8,6 +8,14 @@
 #include "ev_tf/variable/saved_segments.h"
 
 namespace ev {
+namespace {
+
+// Slots that wait in one taker: together no more than the cache of a core holds, unless segments are many.
+constexpr size_t kWaitingSlots = size_t{64} << 10;
+constexpr size_t kFewestWaiting = 16;
+constexpr size_t kMostWaiting = 1024;
+
+}  // namespace
 
 Status SavedSegments::Open(SegmentedTier* tier, Env* env, const std::string& table_path, SegmentLinks::PathOf path_of) {
   table_path_ = table_path;
@@ -27,23 +35,39 @@ Status SavedSegments::Open(SegmentedTier* tier, Env* env, const std::string& tab
   return OkStatus();
 }
 
-bool SavedSegments::Take(Key key, Position position) {
-  const size_t number = position / most_slots_;
-  if (number >= by_number_.size() || by_number_[number] == 0) return false;
-  Segment& segment = segments_[by_number_[number] - 1];
-  segment.Take(key, position % most_slots_);
-  return true;
+SavedSegments::Taker::Taker(SavedSegments* segments)
+    : segments_(segments),
+      most_slots_(segments->most_slots_),
+      by_number_(segments->by_number_),
+      most_(std::clamp(kWaitingSlots / segments->segments_.size(), kFewestWaiting, kMostWaiting)),
+      waiting_(segments->segments_.size()),
+      slots_(segments->segments_.size() * most_) {}
+
+SavedSegments::Taker::~Taker() {
+  for (size_t segment = 0; segment < waiting_.size(); ++segment) SetBits(segment);
 }
 
-void SavedSegments::Segment::Take(Key key, uint32_t slot) {
+void SavedSegments::Taker::SetBits(size_t segment) {
+  Segment& taken = segments_->segments_[segment];
+  Waiting& waiting = waiting_[segment];
+  const uint32_t* const slots = slots_.data() + segment * most_;
+  const std::lock_guard<std::mutex> lock(segments_->lock_of(segment));
+  for (uint32_t i = 0; i < waiting.slots; ++i) taken.SetLive(slots[i]);
+  waiting = {0, taken.HasAllBuckets()};
+}
+
+void SavedSegments::Segment::SetBucket(Key key) {
   const auto bucket = static_cast<uint32_t>(FloorMod(key, checkpoint::kBuckets));
-  const uint64_t bucket_bit = uint64_t{1} << (bucket % 64);
+  const uint64_t bit = uint64_t{1} << (bucket % 64);
   uint64_t* const buckets = &entry.buckets[bucket / 64];
-  __atomic_fetch_or(&live[slot / 64], uint64_t{1} << (slot % 64), __ATOMIC_RELAXED);
   // Soon all of them are there, and the line stays with every core.
-  if ((__atomic_load_n(buckets, __ATOMIC_RELAXED) & bucket_bit) == 0) {
-    __atomic_fetch_or(buckets, bucket_bit, __ATOMIC_RELAXED);
-  }
+  if ((__atomic_load_n(buckets, __ATOMIC_RELAXED) & bit) == 0) __atomic_fetch_or(buckets, bit, __ATOMIC_RELAXED);
+}
+
+bool SavedSegments::Segment::HasAllBuckets() const {
+  int found = 0;
+  for (const uint64_t& word : entry.buckets) found += __builtin_popcountll(__atomic_load_n(&word, __ATOMIC_RELAXED));
+  return found == checkpoint::kBuckets;
 }
 
 void SavedSegments::Segment::CountRows() {
@@ -77,7 +101,8 @@ Status SavedSegments::FinishNew() {
 Status SavedSegments::Put(Span<const Key> keys, Span<const std::byte> rows) {
   for (size_t i = 0; i < keys.size(); ++i) {
     if (writer_ == nullptr) EV_RETURN_IF_ERROR(StartNew());
-    segments_.back().Take(keys[i], writer_->rows());
+    segments_.back().SetBucket(keys[i]);
+    segments_.back().SetLive(writer_->rows());
     EV_RETURN_IF_ERROR(writer_->Append(keys[i], rows.data() + i * geometry_.row_bytes));
     if (writer_->full()) EV_RETURN_IF_ERROR(FinishNew());
   }
@@ -122,7 +147,7 @@ void SavedSegments::Keep() {
   if (links_ != nullptr) links_->Keep();
 }
 
-void EmbeddingVariable::Impl::TakeCopies(std::vector<Key>* run, SavedSegments* segments) const {
+void EmbeddingVariable::Impl::TakeCopies(std::vector<Key>* run, SavedSegments::Taker* taker) const {
   SerialExecutor serial;
   Scratch<Partition> partition;
   std::vector<Key> stripe_keys;
@@ -141,7 +166,7 @@ void EmbeddingVariable::Impl::TakeCopies(std::vector<Key>* run, SavedSegments* s
         store_.FindInLast(stripe_keys, positions);
       }
       for (size_t i = 0; i < stripe_keys.size(); ++i) {
-        const bool taken = positions[i] != kNoPosition && segments->Take(stripe_keys[i], positions[i]);
+        const bool taken = positions[i] != kNoPosition && taker->Take(stripe_keys[i], positions[i]);
         if (!taken) (*run)[kept++] = stripe_keys[i];
       }
     }

@@ -47,4 +47,9 @@ Status Log::ClosePoorSegments(double live_share, bool* closed) {
   return OkStatus();
 }
 
+Status Log::CloseOpenSegments(uint32_t rows) {
+  EV_RETURN_IF_ERROR(puts_.CloseOpenSegment(rows));
+  return copies_.CloseOpenSegment(rows);
+}
+
 }  // namespace ev::ssd_log

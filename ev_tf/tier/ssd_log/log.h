@@ -43,6 +43,8 @@ class Log {
 
   // Closes the open segments of which less than live_share of the rows are live, and sets *closed if there is one.
   Status ClosePoorSegments(double live_share, bool* closed);
+  // LogWriter::CloseOpenSegment, of both streams.
+  Status CloseOpenSegments(uint32_t rows);
 
   // Both ends.  A row may have gone because of one that was put, or because of its copy: a segment without live rows may be
   // unlinked once IsDurable(what end() was when that was found).

@@ -377,9 +377,11 @@ Status LogWriter::WriteMark(Segment* segment, uint32_t synced, bool closed) {
   return OkStatus();
 }
 
-Status LogWriter::CloseOpenSegment() {
+Status LogWriter::CloseOpenSegment(uint32_t rows) {
   Lock lock(mu_);
-  return CloseOpenLocked(lock);
+  EV_RETURN_IF_ERROR(WaitForSealed(lock));
+  const bool few = open_ != nullptr && open_->appended.load(std::memory_order_relaxed) < rows;
+  return few ? OkStatus() : CloseOpenLocked(lock);
 }
 
 Status LogWriter::CloseOpenLocked(Lock& lock) {

@@ -68,8 +68,9 @@ class LogWriter {
   Status WriteOut();
   // WriteOut(), and where durable everything appended before survives a loss of power.
   Status Flush();
-  // Closes the open segment, if there is one, although it has room.
-  Status CloseOpenSegment();
+  // Closes the open segment, if there is one and `rows` or more were appended to it, although it has room.  The segments before
+  // it are then written out in any case.
+  Status CloseOpenSegment(uint32_t rows = 0);
   // WriteOut(), and gives back the disk space that the open segment has taken ahead.
   Status GiveBackSpace();
   // True once after a segment was closed: then Flush() makes what waits for it durable.

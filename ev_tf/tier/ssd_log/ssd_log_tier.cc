@@ -22,8 +22,10 @@ constexpr double kMostLiveSlots = 0.75;   // of slots: above, each row is copied
 constexpr double kSettledShare = 0.6;     // of bytes: S1
 constexpr double kMaxSettledShare = 0.9;  // of slots: as far as Settle() goes for it
 constexpr double kSettleStep = 0.04;
-constexpr size_t kWaitingBuffers = 16;  // write buffers of a process that may wait for more rows
-constexpr size_t kCopiesPerPut = 3;     // rows that a sync Put copies for each row put: ahead of what garbage needs
+constexpr size_t kWaitingBuffers = 16;   // write buffers of a process that may wait for more rows
+constexpr uint32_t kSmallestShare = 16;  // of a full segment's slots: with less, none is closed for a save
+constexpr uint32_t kPartialShare = 4;    // of all segments that there can be: with more, none is closed either
+constexpr size_t kCopiesPerPut = 3;      // rows that a sync Put copies for each row put: ahead of what garbage needs
 
 // Small rows have much header: their share of bytes cannot be had, so that of slots is bounded.
 double WantedSlots(const Geometry& g) {
@@ -180,6 +182,12 @@ class SsdLogTier::Impl final : public BackgroundWorker {
     }
     compactor_.WorkBelow(WantedSlots(geometry_));
     return status;
+  }
+
+  Status CloseSegments() {
+    if (options_.read_in_place || table_.count() > table_.limit() / kPartialShare) return OkStatus();
+    EV_RETURN_IF_ERROR(log_.CloseOpenSegments(std::max(geometry_.slots / kSmallestShare, 1u)));
+    return SyncClosed();
   }
 
   Status HoldSealed(std::vector<Sealed>* segments, std::unique_ptr<SegmentedTier::Hold>* hold) {
@@ -493,6 +501,7 @@ TierMetrics SsdLogTier::tier_metrics() const {
   m.compaction_bytes = static_cast<int64_t>(log.rows_copied * row_bytes());
   return m;
 }
+Status SsdLogTier::CloseSegments() { return impl_->CloseSegments(); }
 Status SsdLogTier::HoldSealed(std::vector<Sealed>* segments, std::unique_ptr<Hold>* hold) {
   return impl_->HoldSealed(segments, hold);
 }

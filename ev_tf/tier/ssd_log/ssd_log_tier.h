@@ -86,7 +86,10 @@ class SsdLogTier final : public Tier, public SegmentedTier {
   TierMetrics tier_metrics() const override;
 
   SegmentedTier* segments() override { return this; }
-  // Files that are full, or were closed.  The open one is none of them: to close it for each save would make many small ones.
+  // Closes a file with a sixteenth of the rows that it has room for, unless a quarter of all positions is taken: it keeps those
+  // of a full one.
+  Status CloseSegments() override;
+  // Files that are full, or were closed.
   Status HoldSealed(std::vector<Sealed>* segments, std::unique_ptr<Hold>* hold) override;
   // A durable log takes none: recovery by the order of sequences would mix the rows of two logs.
   bool CanAdopt(uint32_t row_bytes, uint32_t most_slots) const override;

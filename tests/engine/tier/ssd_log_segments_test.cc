@@ -2,9 +2,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <map>
+#include <numeric>
 
 #include "ev_tf/tier/ssd_log/segment_file.h"
 #include "ev_tf/tier/ssd_log/ssd_log_tier.h"
@@ -93,6 +95,106 @@ TEST(SsdLogSegments, WhatIsHeldStaysUntilItIsLetGo) {
   std::unordered_map<Key, uint64_t> versions;
   EV_ASSERT_OK(table.ReadAll(&versions));
   EXPECT_EQ(versions.size(), 2000U);
+}
+
+// Slots of sealed segments; checks that each row of the table is in one of them.
+size_t SealedSlots(LogTable* table) {
+  std::vector<SegmentedTier::Sealed> sealed;
+  std::unique_ptr<SegmentedTier::Hold> hold;
+  EV_EXPECT_OK((*table)->HoldSealed(&sealed, &hold));
+  size_t slots = 0;
+  for (const auto& one : sealed) slots += one.file.slots;
+  for (const Key key : table->index().Keys()) {
+    Position position = 0;
+    EXPECT_TRUE(table->index().Find(key, &position));
+    EXPECT_TRUE(std::any_of(sealed.begin(), sealed.end(), [&](const SegmentedTier::Sealed& one) {
+      return position >= one.first && position < one.first + one.file.slots;
+    })) << key;
+  }
+  return slots;
+}
+
+TEST(SsdLogSegments, FilesInUseAreClosedForASaveIfTheyHaveRowsEnough) {
+  const test::TempDir dir;
+  LogTable table(Small(dir / "log"));
+  EV_ASSERT_OK(table.Open());
+  const auto segments = [&] { return table->metrics().segments; };
+  EV_ASSERT_OK(table->CloseSegments());  // there is none
+  Fill(&table, 4, 1);
+  EV_ASSERT_OK(table->CloseSegments());
+  std::vector<SegmentedTier::Sealed> sealed;
+  std::unique_ptr<SegmentedTier::Hold> hold;
+  EV_ASSERT_OK(table->HoldSealed(&sealed, &hold));
+  EXPECT_TRUE(sealed.empty()) << "four rows are not worth a file";
+  hold.reset();
+  Fill(&table, 64, 1);
+  EV_ASSERT_OK(table->CloseSegments());
+  EXPECT_GE(SealedSlots(&table), 64U);
+  EXPECT_EQ(segments(), 1U);
+  const uint64_t bytes = table->bytes();
+  EV_ASSERT_OK(table->CloseSegments());  // again, with nothing new
+  EXPECT_EQ(segments(), 1U);
+  EXPECT_EQ(table->bytes(), bytes);
+  EXPECT_LT(bytes, size_t{20} << 10) << "space that was taken ahead has gone back";
+  // Both streams: half of the rows are put anew, the others are copied from segments of which they are a half.
+  Fill(&table, 2000, 2);
+  for (int round = 0; round < 4; ++round) {
+    for (Key first = 0; first < 2000; first += 40) {
+      std::vector<Key> keys;
+      for (Key k = first; k < first + 40; k += 2) keys.push_back(k);
+      EV_ASSERT_OK(table.Put(keys, 3 + static_cast<uint64_t>(round)));
+    }
+  }
+  EV_ASSERT_OK(table->CloseSegments());
+  EXPECT_GT(table->metrics().rows_copied, 0U);
+  EXPECT_GE(SealedSlots(&table), 2000U);
+  EV_ASSERT_OK(table->Settle());
+  EXPECT_GE(table->metrics().live_share, 0.6);
+  std::unordered_map<Key, uint64_t> versions;
+  EV_ASSERT_OK(table.ReadAll(&versions));
+  for (Key k = 0; k < 2000; ++k) EXPECT_EQ(versions[k], k % 2 == 0 ? 6U : 2U) << k;
+}
+
+TEST(SsdLogSegments, AFileThatCannotBeClosedGoesOn) {
+  FaultEnv env;
+  LogTable table(Small("disk/log", &env));
+  EV_ASSERT_OK(table.Open());
+  int failures = 0;
+  for (int64_t change = 0; change < 8; ++change) {
+    Fill(&table, 64, static_cast<uint64_t>(change));
+    env.FailAt(1, FaultEnv::Fault::kIoError, /*lasting=*/false);  // where space is to be taken first, the write
+    failures += table->CloseSegments().ok() ? 0 : 1;
+    env.Heal();
+    std::unordered_map<Key, uint64_t> versions;
+    EV_ASSERT_OK(table.ReadAll(&versions));
+    for (Key k = 0; k < 64; ++k) EXPECT_EQ(versions[k], static_cast<uint64_t>(change)) << k;
+  }
+  EXPECT_GE(failures, 4);
+  EV_ASSERT_OK(table->CloseSegments());
+  EXPECT_GE(SealedSlots(&table), 64U);
+}
+
+// A file takes the positions of a full one: of the 34 of this log a save has a quarter for files that are not full.
+TEST(SsdLogSegments, NoneIsClosedWherePositionsAreFew) {
+  const test::TempDir dir;
+  SsdLogOptions options = Small(dir / "log");
+  options.row_bytes = 1;
+  options.segment_slots = 30U << 20;
+  std::unique_ptr<SsdLogTier> tier;
+  EV_ASSERT_OK(SsdLogTier::Open(options, &tier));
+  constexpr size_t kRows = (size_t{30} << 20) / 16;
+  std::vector<Key> keys(kRows);
+  std::vector<Position> positions(kRows);
+  const std::vector<std::byte> rows(kRows);
+  for (size_t save = 1; save <= 10; ++save) {
+    std::iota(keys.begin(), keys.end(), static_cast<Key>(save * kRows));
+    EV_ASSERT_OK(tier->Put(keys, rows, positions));
+    EV_ASSERT_OK(tier->CloseSegments());
+    std::vector<SegmentedTier::Sealed> sealed;
+    std::unique_ptr<SegmentedTier::Hold> hold;
+    EV_ASSERT_OK(tier->HoldSealed(&sealed, &hold));
+    EXPECT_EQ(sealed.size(), std::min<size_t>(save, 8));
+  }
 }
 
 TEST(SsdLogSegments, AnotherLogTakesThemAndNeverChangesThem) {
