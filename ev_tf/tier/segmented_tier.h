@@ -1,4 +1,4 @@
-// SegmentedTier: what a tier can do whose rows are in files, segments, that nobody changes any more once they are full.
+// SegmentedTier: what a tier can do whose rows are in files, segments, that nobody changes any more once they are closed.
 //
 // A save gives such files a second name instead of writing their rows again, and a table is made from them again by giving
 // them a name in another tier's directory.
@@ -52,13 +52,14 @@ class SegmentedTier {
 
   virtual ~SegmentedTier() = default;
 
-  // Rows that were put so far are in segments that nobody writes to any more, but for so few that a file is not worth it.
+  // Rows that were put so far are in segments that nobody writes to any more, but for those in a segment that is to be filled
+  // first, as there are few of them, or many segments.
   virtual Status CloseSegments() = 0;
   // The segments that have rows and that nobody writes to any more.  What was read from them survives a loss of power under
   // any name that does.  IoError: of a sync.
   virtual Status HoldSealed(std::vector<Sealed>* segments, std::unique_ptr<Hold>* hold) = 0;
 
-  // Whether files of such records can become this tier's.
+  // Whether files of such records can become this tier's, which has room for one more.
   virtual bool CanAdopt(uint32_t row_bytes, uint32_t most_slots) const = 0;
   // Gives the file a name in this tier's directory (a tier that reads files where they are leaves it at its own, and *kind as
   // it was), reads all of it, and calls row(slot, key, row) for each slot of `live`:

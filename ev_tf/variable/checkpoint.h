@@ -18,8 +18,9 @@ class Env;
 
 struct SaveOptions {
   bool with_filtered = true;  // false: counts of keys that have no row yet are left out
-  // Of a table whose last tier is an SSD log: rows in files of the log that are full are not written again.  The files get a
-  // second name beside the table file, which belongs to it from then on: both move, and go (RemoveTable), together.
+  // Of a table whose last tier is an SSD log: rows in files of the log that nobody writes to any more are not written again.
+  // The files get a second name beside the table file, which belongs to it from then on: both move, and go (RemoveTable),
+  // together.
   bool link_segments = false;
   // The path of the i-th of them, which no file has, in the directory of the table file; null: "<path>.segment-<number>-<i>".
   std::function<std::string(size_t i)> segment_path;

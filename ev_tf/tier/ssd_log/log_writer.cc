@@ -203,13 +203,13 @@ Status LogWriter::WaitForSealed(Lock& lock) {
   return OkStatus();
 }
 
-Status LogWriter::WriteSealed(Lock& lock) {
+Status LogWriter::WriteSealed(Lock& lock, bool alone) {
   writing_ = true;
-  lock.unlock();
+  if (!alone) lock.unlock();
   const uint64_t start = env_->NowNanos();
   Status status = WriteBuffer(sealed_);  // nobody changes it while writing_ is true
   counters_->write_ns.Record(env_->NowNanos() - start);
-  lock.lock();
+  if (!alone) lock.lock();
   writing_ = false;
   if (status.ok()) {
     Segment* const segment = sealed_.segment;
@@ -312,12 +312,13 @@ void LogWriter::Forget(Span<const Position> positions) {
 }
 
 Status LogWriter::WriteOutLocked(Lock& lock) {
-  for (;;) {
+  // Others append while the first buffer is written; then they wait, or there would always be one more.
+  for (bool alone = false;; alone = true) {
     EV_RETURN_IF_ERROR(WaitForSealed(lock));
     if (active_.bytes == nullptr) return OkStatus();
     AddFillers();
     Seal();
-    EV_RETURN_IF_ERROR(WriteSealed(lock));
+    EV_RETURN_IF_ERROR(WriteSealed(lock, alone));
   }
 }
 

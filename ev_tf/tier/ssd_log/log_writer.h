@@ -95,14 +95,14 @@ class LogWriter {
     uint32_t end = 0;    // behind the last slot that is taken; grows without view_mu_
   };
 
-  // All require `lock` on mu_; those that write may unlock it meanwhile.
+  // All require `lock` on mu_; those that write may unlock it meanwhile, unless they are to be alone.
   // For one record or more, of which the first has this sequence number.
   Status MakeRoom(Lock& lock, uint64_t sequence);
   Status OpenSegment();
   Status TakeBuffer();
   uint32_t RoomOfActive() const;
   void Seal();
-  Status WriteSealed(Lock& lock);
+  Status WriteSealed(Lock& lock, bool alone = false);
   Status WaitForSealed(Lock& lock);
   // sequence_of(i) is the number of the row of positions[i]; write(i, sequence, record) makes its record with the one given.
   template <typename SequenceOf, typename Write>

@@ -22,10 +22,11 @@ constexpr double kMostLiveSlots = 0.75;   // of slots: above, each row is copied
 constexpr double kSettledShare = 0.6;     // of bytes: S1
 constexpr double kMaxSettledShare = 0.9;  // of slots: as far as Settle() goes for it
 constexpr double kSettleStep = 0.04;
-constexpr size_t kWaitingBuffers = 16;   // write buffers of a process that may wait for more rows
-constexpr uint32_t kSmallestShare = 16;  // of a full segment's slots: with less, none is closed for a save
-constexpr uint32_t kPartialShare = 4;    // of all segments that there can be: with more, none is closed either
-constexpr size_t kCopiesPerPut = 3;      // rows that a sync Put copies for each row put: ahead of what garbage needs
+constexpr size_t kWaitingBuffers = 16;  // write buffers of a process that may wait for more rows
+constexpr uint32_t kSmallestShare = 4;  // of a full segment's slots: with less, none is closed for a save
+constexpr uint32_t kPartialShare = 4;   // of all segments that there can be: with more, none is closed either
+constexpr uint32_t kFreeShare = 4;      // of them: with less to come, no file of another log is taken
+constexpr size_t kCopiesPerPut = 3;     // rows that a sync Put copies for each row put: ahead of what garbage needs
 
 // Small rows have much header: their share of bytes cannot be had, so that of slots is bounded.
 double WantedSlots(const Geometry& g) {
@@ -187,7 +188,9 @@ class SsdLogTier::Impl final : public BackgroundWorker {
   Status CloseSegments() {
     if (options_.read_in_place || table_.count() > table_.limit() / kPartialShare) return OkStatus();
     EV_RETURN_IF_ERROR(log_.CloseOpenSegments(std::max(geometry_.slots / kSmallestShare, 1u)));
-    return SyncClosed();
+    const Status synced = SyncClosed();
+    KeepError(synced);  // a second sync would say that it is well
+    return synced;
   }
 
   Status HoldSealed(std::vector<Sealed>* segments, std::unique_ptr<SegmentedTier::Hold>* hold) {
@@ -210,7 +213,8 @@ class SsdLogTier::Impl final : public BackgroundWorker {
   }
 
   bool CanAdopt(uint32_t row_bytes, uint32_t most_slots) const {
-    return !options_.durable && row_bytes == geometry_.row_bytes && most_slots == geometry_.slots;
+    return !options_.durable && row_bytes == geometry_.row_bytes && most_slots == geometry_.slots &&
+           (options_.read_in_place || table_.count() < table_.limit() - table_.limit() / kFreeShare);
   }
 
   Status Adopt(const SegmentFile& file, Span<const uint64_t> live, const SegmentRow& row, Position* first,

@@ -86,8 +86,8 @@ class SsdLogTier final : public Tier, public SegmentedTier {
   TierMetrics tier_metrics() const override;
 
   SegmentedTier* segments() override { return this; }
-  // Closes a file with a sixteenth of the rows that it has room for, unless a quarter of all positions is taken: it keeps those
-  // of a full one.
+  // Closes a file with a quarter of the rows that it has room for, unless there are files for a quarter of all positions: each
+  // keeps those of a full one.
   Status CloseSegments() override;
   // Files that are full, or were closed.
   Status HoldSealed(std::vector<Sealed>* segments, std::unique_ptr<Hold>* hold) override;

@@ -3,9 +3,11 @@
 
 #include <array>
 #include <atomic>
+#include <chrono>
 #include <random>
 #include <thread>
 
+#include "ev_tf/tier/ssd_log/segment_file.h"
 #include "tests/support/ssd_log_model.h"
 #include "tests/support/temp_dir.h"
 
@@ -92,12 +94,34 @@ class SsdLogConcurrency : public ::testing::TestWithParam<std::tuple<SsdIoMode, 
     }
   }
 
+  // What saves do: files are closed early, and what is sealed then is whole, whatever goes on.
+  void Save() {
+    while (!done_.load()) {
+      const Status closed = tier_->CloseSegments();
+      ASSERT_TRUE(closed.ok()) << closed.ToString();
+      std::vector<SegmentedTier::Sealed> sealed;
+      std::unique_ptr<SegmentedTier::Hold> hold;
+      const Status held = tier_->HoldSealed(&sealed, &hold);
+      ASSERT_TRUE(held.ok()) << held.ToString();
+      for (const SegmentedTier::Sealed& one : sealed) {
+        const SlotBits none((one.file.slots + 63) / 64);
+        const Status status = ssd_log::ReadSegment(&Env::Default(), one.file, none,
+                                                   [](uint32_t, Key, const std::byte*) { return OkStatus(); });
+        ASSERT_TRUE(status.ok()) << status.ToString();
+      }
+      saves_.fetch_add(1);
+      hold.reset();
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+  }
+
   test::TempDir dir_;
   MapIndex index_;
   std::unique_ptr<SsdLogTier> tier_;
   std::array<std::atomic<uint64_t>, kKeys> newest_;
   std::atomic<bool> done_{false};
   std::atomic<int> batches_{0};
+  std::atomic<int> saves_{0};
 };
 
 TEST_P(SsdLogConcurrency, NeverAWrongRow) {
@@ -106,8 +130,12 @@ TEST_P(SsdLogConcurrency, NeverAWrongRow) {
   for (int i = 0; i < kReaders; ++i) readers.emplace_back([this, i] { Read(i); });
   const int rounds = std::get<2>(GetParam()) ? 100 : 300;  // a durable one waits for the device
   for (int i = 0; i < kWriters; ++i) writers.emplace_back([this, i, rounds] { Write(i, rounds); });
+  readers.emplace_back([this] { Save(); });
   for (std::thread& t : writers) t.join();
-  while (batches_ < 3) std::this_thread::yield();
+  while (batches_ < 3 || saves_ < 3) {
+    ASSERT_FALSE(HasFatalFailure());
+    std::this_thread::yield();
+  }
   done_ = true;
   for (std::thread& t : readers) t.join();
   EXPECT_EQ(tier_->size(), index_.size());
