@@ -188,7 +188,7 @@ class SsdLogTier::Impl final : public BackgroundWorker {
   Status CloseSegments() {
     if (options_.read_in_place || table_.count() > table_.limit() / kPartialShare) return OkStatus();
     EV_RETURN_IF_ERROR(log_.CloseOpenSegments(std::max(geometry_.slots / kSmallestShare, 1u)));
-    const Status synced = SyncClosed();
+    Status synced = SyncClosed();
     KeepError(synced);  // a second sync would say that it is well
     return synced;
   }
