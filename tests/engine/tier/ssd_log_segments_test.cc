@@ -417,6 +417,31 @@ TEST(SsdLogSegments, AFailedSyncIsNotForgotten) {
   EXPECT_EQ(sealed.size() + 2, table->metrics().segments);  // without the open one and that one
 }
 
+// Nobody looks at what closing files for a save says: a sync that failed is told to the next put.
+TEST(SsdLogSegments, AFailedSyncOfAClosedFileIsTold) {
+  int told = 0;
+  for (int64_t change = 0; change < 8; ++change) {
+    SCOPED_TRACE(change);
+    FaultEnv env;
+    SsdLogOptions options = Small("disk/log", &env);
+    options.durable = true;
+    LogTable table(options);
+    EV_ASSERT_OK(table.Open());
+    Fill(&table, 40, 1);
+    env.FailAt(change, FaultEnv::Fault::kIoError, /*lasting=*/false);
+    const bool closed = table->CloseSegments().ok();
+    env.Heal();
+    const Status put = table.Put({100}, 2);
+    EXPECT_TRUE(put.ok() || (!closed && put.code() == StatusCode::kIoError)) << put.ToString();
+    told += put.ok() ? 0 : 1;
+    EV_EXPECT_OK(table.Put({100}, 3));
+    std::unordered_map<Key, uint64_t> versions;
+    EV_ASSERT_OK(table.ReadAll(&versions));
+    EXPECT_EQ(versions.size(), 41U);
+  }
+  EXPECT_GE(told, 1);
+}
+
 class DamagedSegment : public ::testing::Test {
  protected:
   DamagedSegment() {
