@@ -1,4 +1,4 @@
-// A table over an SSD log, saved with its full segments linked: against writing all of it, at first and after 1 % of its rows
+// A table over an SSD log, saved with the files of the log linked: against writing all of it, at first and after 1 % of its rows
 // changed.  Seconds, bytes that are the save's own, and memory.
 //
 // Usage: linked_save_bench [--directory .] [--rows 20000000] [--dim 16] [--repeats 5]; rows have an Adagrad slot, DRAM has room

@@ -8,13 +8,13 @@
 #pragma once
 
 #include <array>
-#include <atomic>
 #include <memory>
 #include <mutex>
 #include <string>
 #include <vector>
 
 #include "ev_tf/base/key.h"
+#include "ev_tf/base/span.h"
 #include "ev_tf/base/status.h"
 #include "ev_tf/checkpoint/segment_links.h"
 #include "ev_tf/checkpoint/table_writer.h"

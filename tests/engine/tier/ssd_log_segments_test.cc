@@ -248,7 +248,7 @@ TEST_F(FewFiles, AFileIsClosedForASaveAsLongAsThereAreFew) {
   for (int file = 0; file < 7; ++file) AddFile();
   ASSERT_EQ(Sealed(&sealed, &hold), 7U);
   hold.reset();
-  for (const size_t closed : {8U, 8U}) {
+  for (const size_t closed : {8U, 8U}) {  // the first one, and no more
     std::vector<Position> positions;
     ASSERT_NO_FATAL_FAILURE(Put(kSlots / 4, &positions));
     EV_ASSERT_OK(tier_->CloseSegments());
