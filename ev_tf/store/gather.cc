@@ -13,15 +13,8 @@ namespace ev {
 namespace {
 
 constexpr int64_t kLineFloats = 16;
-constexpr int64_t kPrefetchedFloats = 256;  // of one row; the hardware follows a longer run by itself
-constexpr size_t kMaxRowLag = 16;
-
-// How many rows ahead of its copy a row is asked for.  Chosen by benchmarks/engine/lookup_bench.
-constexpr size_t RowLag(int64_t floats) {
-  constexpr int64_t kLines = 64;  // under way: more than that wait for one another
-  const int64_t lines = (floats + kLineFloats - 1) / kLineFloats;
-  return static_cast<size_t>(std::clamp<int64_t>(kLines / lines, 4, kMaxRowLag));
-}
+constexpr int64_t kAskedFloats = 2 * kLineFloats;  // of one row; the hardware follows a longer one by itself
+constexpr size_t kRowLag = 16;  // rows that are asked for ahead of a copy.  Chosen by benchmarks/engine/lookup_bench
 
 }  // namespace
 
