@@ -129,10 +129,12 @@ void SelectVictims(CacheStrategy strategy, uint32_t tick, const Rank* ranks, uin
 
 void AgeCounts(Rank* ranks, uint32_t positions) {
   for (uint32_t i = 0; i < positions; ++i) {
-    const Rank rank = Load(&ranks[i]);
+    Rank rank = Load(&ranks[i]);
     if (rank == kNoRow) continue;
     const Rank count = std::max<Rank>(1, (rank >> kLfuCountShift) / 2);
-    __atomic_store_n(&ranks[i], (count << kLfuCountShift) | (rank & kLfuTickMask), __ATOMIC_RELAXED);
+    const Rank aged = (count << kLfuCountShift) | (rank & kLfuTickMask);
+    // A store would give its rank back to a row that has left meanwhile: a victim that nobody can move, chosen again and again.
+    __atomic_compare_exchange_n(&ranks[i], &rank, aged, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
   }
 }
 

@@ -55,7 +55,7 @@ struct Victim {
 void SelectVictims(CacheStrategy strategy, uint32_t tick, const Rank* ranks, uint32_t positions, size_t wanted,
                    std::vector<Victim>* victims);
 
-// Halves the counts of LFU ranks.
+// Halves the counts of LFU ranks, but for those that change meanwhile.
 void AgeCounts(Rank* ranks, uint32_t positions);
 
 }  // namespace ev

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <cstdlib>
 #include <memory>
@@ -13,6 +14,7 @@
 #include "ev_tf/optim/sgd.h"
 #include "ev_tf/tier/dram/dram_tier.h"
 #include "ev_tf/variable/embedding_variable.h"
+#include "tests/support/threads.h"
 
 namespace ev {
 namespace {
@@ -149,6 +151,32 @@ TEST(LfuTest, KeepsWhatIsPopularWhereABatchFillsHalfOfDram) {
   const int64_t lfu = MissesOf(CacheStrategy::kLfu);
   const int64_t lru = MissesOf(CacheStrategy::kLru);
   EXPECT_LT(static_cast<double>(lfu), 0.9 * static_cast<double>(lru));
+}
+
+// While one thread ages the counts another one collects a row that nobody reads any more.
+TEST(AgeCounts, ARowThatHasLeftGetsNoRankAgain) {
+  Rank rank = kNoRow;
+  std::atomic<bool> done{false};
+  int given_back = 0;
+  test::RunTogether(2, [&](int thread) {
+    if (thread == 0) {
+      while (!done.load(std::memory_order_relaxed)) AgeCounts(&rank, 1);
+      return;
+    }
+    const auto spin = [](int rounds) {
+      for (volatile int i = 0; i < rounds; i = i + 1) {
+      }
+    };
+    for (int round = 0; round < 300'000; ++round) {
+      __atomic_store_n(&rank, kLfuMaxCount << kLfuCountShift | 7, __ATOMIC_RELAXED);
+      spin(round % 100);  // it is being aged
+      __atomic_store_n(&rank, kNoRow, __ATOMIC_RELAXED);
+      spin(100);  // who read the rank before has stored it by now
+      given_back += __atomic_load_n(&rank, __ATOMIC_RELAXED) != kNoRow ? 1 : 0;
+    }
+    done = true;
+  });
+  EXPECT_EQ(given_back, 0);
 }
 
 }  // namespace
