@@ -15,6 +15,7 @@
 //              H3  what a rebuild replaces is freed only when no guard can see it.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <memory>
@@ -71,11 +72,14 @@ class HashIndex {
   // before or after, or not at all.
   template <typename Visitor>
   void Scan(Visitor&& visit) const {
-    for (uint64_t cursor = 0; ScanPart(&cursor, visit);) {
+    const auto visit_each = [&](Span<const Key> keys, Span<const Location> locations) {
+      for (size_t i = 0; i < keys.size(); ++i) visit(keys[i], locations[i]);
+    };
+    for (uint64_t cursor = 0; ScanPart(&cursor, visit_each);) {
     }
   }
   // Visits a part of what Scan visits, no more than a segment has: the one at *cursor, 0 for the first.  Moves *cursor to the
-  // next; false when that was the last.  Guards may come and go between parts.
+  // next; false when that was the last.  Guards may come and go between parts.  visit(keys, locations): some hundred at a time.
   template <typename Visitor>
   bool ScanPart(uint64_t* cursor, Visitor&& visit) const;
   // Where the part behind the one at `cursor` begins; 0: there is none.  A part may become several, never the other way round.
@@ -206,16 +210,32 @@ bool HashIndex::FindKeyIf(uint32_t place, Is&& is, Key* key) const {
 
 template <typename Visitor>
 bool HashIndex::ScanPart(uint64_t* cursor, Visitor&& visit) const {
+  constexpr uint32_t kLinesAtOnce = 64;  // of one page
+  constexpr int kLinesAhead = 24;        // the hardware follows too late, with something to do for each line
+  static_assert(kPageLines % kLinesAtOnce == 0);
+  Key keys[kLinesAtOnce * kLineKeys];
+  Location locations[kLinesAtOnce * kLineKeys];
   const View* view = FindView(*cursor);
   const Segment* segment = view->segment;
-  for (uint32_t i = 0; i < view->lines; ++i) {
-    const Line* line = view->line(i);
-    for (int j = 0; j < kLineKeys; ++j) {
-      const Key key = line->key(j);
-      const Location location = line->location(j);
-      // An entry that is being appended has a location beside the filler for a moment: it is not live yet.
-      if (location != kNoLocation && key != segment->filler) visit(key, location);
+  const Key filler = segment->filler;
+  for (uint32_t first = 0; first < view->lines; first += kLinesAtOnce) {
+    const Line* line = view->line(first);
+    const Line* const end = line + std::min(kLinesAtOnce, view->lines - first);
+    size_t n = 0;
+    for (; line != end; ++line) {
+      PrefetchForRead(line + kLinesAhead);
+#pragma GCC unroll 5
+      for (int j = 0; j < kLineKeys;
+           ++j) {  // no branch on what is there: a guess would be wrong as often as a line is not full
+        const Key key = line->key(j);
+        const Location location = line->location(j);
+        keys[n] = key;
+        locations[n] = location;
+        // An entry that is being appended has a location beside the filler for a moment: it is not live yet.
+        n += (location != kNoLocation ? 1 : 0) & (key != filler ? 1 : 0);
+      }
     }
+    visit(Span<const Key>(keys, n), Span<const Location>(locations, n));
   }
   *cursor = EndOf(*segment);
   return *cursor != 0;

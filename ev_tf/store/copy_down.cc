@@ -8,22 +8,23 @@
 #include <algorithm>
 #include <utility>
 
+#include "ev_tf/base/first_error.h"
 #include "ev_tf/base/sync_point.h"
 #include "ev_tf/store/store.h"
 
 namespace ev {
 namespace {
 
-constexpr uint32_t kPositionsPerTurn = 4096;
-constexpr size_t kAhead = 8;  // rows ahead of the one that is looked at whose lines are asked for
+constexpr uint32_t kPositionsPerTurn = 4096;  // of one thread
+constexpr size_t kAhead = 8;                  // rows ahead of the one that is looked at whose lines are asked for
 
 }  // namespace
 
-Status Store::CopyDown() {
+Status Store::CopyDown(Executor& executor) {
   if (tiers() != 2 || residents(kHotTier) == nullptr) return OkStatus();
   const Residents& from = *residents(kHotTier);
-  for (uint32_t first = 0; first < from.high_water(); first += kPositionsPerTurn) {
-    const uint32_t end = std::min(first + kPositionsPerTurn, from.high_water());
+  const auto threads = static_cast<uint32_t>(executor.parallelism());
+  for (uint32_t first = 0; first < from.high_water(); first += threads * kPositionsPerTurn) {
     std::unique_lock<std::mutex> lock(demote_mu_);
     // Who needs room goes first, but once: somebody may need room all the time.
     const uint64_t turn = turns_;
@@ -31,7 +32,14 @@ Status Store::CopyDown() {
     ++copies_next_;
     demoted_.wait(lock, [&] { return !demoting_; });
     --copies_next_;
-    EV_RETURN_IF_ERROR(TakeTurn(std::move(lock), [&] { return CopyPositions(first, end); }));
+    EV_RETURN_IF_ERROR(TakeTurn(std::move(lock), [&] {
+      FirstError error;
+      executor.Run(static_cast<int>(threads), [&](int thread) {
+        const uint32_t begin = first + static_cast<uint32_t>(thread) * kPositionsPerTurn;
+        error.Keep(CopyPositions(begin, std::min(begin + kPositionsPerTurn, from.high_water())));
+      });
+      return error.status();
+    }));
   }
   return OkStatus();
 }

@@ -163,9 +163,11 @@ class Store final {
   // The same, a part at a time; see HashIndex::ScanPart.
   template <typename Visitor>
   bool ScanKeysPart(uint64_t* cursor, Visitor&& visit) const {
-    return index_->ScanPart(cursor, [&](Key key, Location) { visit(key); });
+    return index_->ScanPart(cursor, [&](Span<const Key> keys, Span<const Location>) {
+      for (const Key key : keys) visit(key);
+    });
   }
-  // The same with where each row is: visit(key, location).
+  // The same with where each row is: visit(keys, locations).
   template <typename Visitor>
   bool ScanPart(uint64_t* cursor, Visitor&& visit) const {
     return index_->ScanPart(cursor, visit);
@@ -201,8 +203,9 @@ class Store final {
   // The same for the hot tier alone, and while it is somebody's turn this waits no longer than until that has moved enough.
   Status DemoteOrWait(size_t rows);
   // Of two tiers: gives each row of the hot one that has no copy below one, which it has until it is written again.  It
-  // takes turns with Demote, which goes first, and ends whoever else wants one.  Requires: no guard, no lock.  IoError, OutOfSpace: of the tier below; some rows have no copy then.
-  Status CopyDown();
+  // takes turns with Demote, which goes first, and ends whoever else wants one.  Requires: no guard, no lock.  IoError,
+  // OutOfSpace: of the tier below; some rows have no copy then.
+  Status CopyDown(Executor& executor);
   // Threads that wait to move rows down.
   int waiting_for_turn();
   // Rows of bounded tiers above their capacity.

@@ -213,9 +213,9 @@ void EmbeddingVariable::Impl::NextRun(uint64_t* cursor, bool* more, LocatedKeys*
   const bool locate = !store_.tiered();
   do {
     const EpochGuard guard(store_.epochs());
-    *more = store_.ScanPart(cursor, [&](Key key, Location location) {
-      keys->keys.push_back(key);
-      if (locate) keys->locations.push_back(location);
+    *more = store_.ScanPart(cursor, [&](Span<const Key> found, Span<const Location> locations) {
+      keys->keys.insert(keys->keys.end(), found.begin(), found.end());
+      if (locate) keys->locations.insert(keys->locations.end(), locations.begin(), locations.end());
     });
   } while (*more && keys->keys.size() < kKeysPerRun);
 }
@@ -246,9 +246,8 @@ void EmbeddingVariable::Impl::NextRunTaking(uint64_t* cursor, bool* more, SavedS
       if (!draw_part(keys.size() - counted, &at, &end)) break;
       counted = keys.size();
       do {  // it may have become several
-        store_.ScanPart(&at, [&](Key key, Location location) {
-          const bool taken = TierOf(location) == last && taker.Take(key, PositionOf(location));
-          if (!taken) keys.push_back(key);
+        store_.ScanPart(&at, [&](Span<const Key> found, Span<const Location> locations) {
+          taker.Take(found, locations, last, &keys);
         });
       } while (at != end);
     }
@@ -305,7 +304,7 @@ Status EmbeddingVariable::Impl::SaveAll(Env* env, const std::string& path, const
   if (save.link_segments && store_.segments() != nullptr) {
     // Rows of DRAM are then in files that this save and later ones link, until they change.  Where that tier takes no more
     // rows, or cannot complete its files, they are written with the others.
-    static_cast<void>(store_.CopyDown());
+    static_cast<void>(store_.CopyDown(executor));
     static_cast<void>(store_.segments()->CloseSegments());
     EV_RETURN_IF_ERROR(segments.Open(store_.segments(), env, path, save.segment_path));
   }

@@ -43,30 +43,27 @@ class SavedSegments {
     Taker& operator=(const Taker&) = delete;
 
     // The row of `key` is the one at `position` of the tier.  False: that is in none of the segments.
-    bool Take(Key key, Position position) {
-      const Position number = position / most_slots_;
-      if (number >= by_number_.size() || by_number_[number] == 0) return false;
-      const uint32_t segment = by_number_[number] - 1;
-      Waiting& waiting = waiting_[segment];
-      if (!waiting.all_buckets) segments_->segments_[segment].SetBucket(key);
-      slots_[segment * most_ + waiting.slots++] = position - number * most_slots_;
-      if (waiting.slots == most_) SetBits(segment);
-      return true;
-    }
+    bool Take(Key key, Position position);
+    // Takes the rows at those locations that are in tier `tier`, the segments'; adds the keys of all others to *others.
+    void Take(Span<const Key> keys, Span<const Location> locations, int tier, std::vector<Key>* others);
 
    private:
+    // Slots of one number of the log that wait.
     struct Waiting {
-      uint32_t slots = 0;
+      uint32_t* next = nullptr;  // where another one goes; null: none of the segments has the number
+      uint32_t* end = nullptr;   // there are as many as there is room for
+      uint32_t segment = 0;
       bool all_buckets = false;  // the segment has rows of each
     };
-    void SetBits(size_t segment);
+    bool TakeOne(Key key, Position position);
+    void SetBits(Waiting* waiting);
 
     SavedSegments* const segments_;
     const uint32_t most_slots_;
-    const Span<const uint32_t> by_number_;
+    const uint64_t reciprocal_;     // position * reciprocal_ >> 63 = position / most_slots_, for any of 30 bits
     const size_t most_;             // of a segment that wait
-    std::vector<Waiting> waiting_;  // of each segment
-    std::vector<uint32_t> slots_;   // that wait, those of segment s from s * most_ on
+    std::vector<Waiting> waiting_;  // by number
+    std::vector<uint32_t> slots_;   // those of segment s from s * most_ on
   };
 
   // New files of segment_bytes, for rows of row_bytes.  `env` outlives it.

@@ -38,22 +38,53 @@ Status SavedSegments::Open(SegmentedTier* tier, Env* env, const std::string& tab
 SavedSegments::Taker::Taker(SavedSegments* segments)
     : segments_(segments),
       most_slots_(segments->most_slots_),
-      by_number_(segments->by_number_),
+      reciprocal_((uint64_t{1} << 63) / segments->most_slots_ + 1),
       most_(std::clamp(kWaitingSlots / segments->segments_.size(), kFewestWaiting, kMostWaiting)),
-      waiting_(segments->segments_.size()),
-      slots_(segments->segments_.size() * most_) {}
-
-SavedSegments::Taker::~Taker() {
-  for (size_t segment = 0; segment < waiting_.size(); ++segment) SetBits(segment);
+      waiting_(segments->by_number_.size()),
+      slots_(segments->segments_.size() * most_) {
+  for (size_t number = 0; number < waiting_.size(); ++number) {
+    if (segments->by_number_[number] == 0) continue;
+    const uint32_t segment = segments->by_number_[number] - 1;
+    uint32_t* const first = slots_.data() + segment * most_;
+    waiting_[number] = {first, first + most_, segment, false};
+  }
 }
 
-void SavedSegments::Taker::SetBits(size_t segment) {
-  Segment& taken = segments_->segments_[segment];
-  Waiting& waiting = waiting_[segment];
-  const uint32_t* const slots = slots_.data() + segment * most_;
-  const std::lock_guard<std::mutex> lock(segments_->lock_of(segment));
-  for (uint32_t i = 0; i < waiting.slots; ++i) taken.SetLive(slots[i]);
-  waiting = {0, taken.HasAllBuckets()};
+SavedSegments::Taker::~Taker() {
+  for (Waiting& waiting : waiting_) {
+    if (waiting.next != nullptr) SetBits(&waiting);
+  }
+}
+
+void SavedSegments::Taker::SetBits(Waiting* waiting) {
+  Segment& taken = segments_->segments_[waiting->segment];
+  uint32_t* const first = waiting->end - most_;
+  const std::lock_guard<std::mutex> lock(segments_->lock_of(waiting->segment));
+  for (const uint32_t* slot = first; slot != waiting->next; ++slot) taken.SetLive(*slot);
+  waiting->next = first;
+  waiting->all_buckets = taken.HasAllBuckets();
+}
+
+EV_ALWAYS_INLINE bool SavedSegments::Taker::TakeOne(Key key, Position position) {
+  const auto number = static_cast<Position>((static_cast<unsigned __int128>(position) * reciprocal_) >> 63);
+  if (number >= waiting_.size() || waiting_[number].next == nullptr) return false;
+  Waiting& waiting = waiting_[number];
+  if (!waiting.all_buckets) segments_->segments_[waiting.segment].SetBucket(key);
+  uint32_t* const next = waiting.next;
+  waiting.next = next + 1;
+  *next = position - number * most_slots_;
+  if (next + 1 == waiting.end) SetBits(&waiting);
+  return true;
+}
+
+bool SavedSegments::Taker::Take(Key key, Position position) { return TakeOne(key, position); }
+
+void SavedSegments::Taker::Take(Span<const Key> keys, Span<const Location> locations, int tier,
+                                std::vector<Key>* others) {
+  for (size_t i = 0; i < keys.size(); ++i) {
+    const bool taken = TierOf(locations[i]) == tier && TakeOne(keys[i], PositionOf(locations[i]));
+    if (!taken) others->push_back(keys[i]);
+  }
 }
 
 void SavedSegments::Segment::SetBucket(Key key) {

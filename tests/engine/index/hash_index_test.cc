@@ -242,7 +242,9 @@ TEST_F(HashIndexTest, PartsThatAreDrawnAheadHoldEveryKeyOnceHoweverTheyGrow) {
     uint64_t at = begin;
     do {
       const EpochGuard guard(epochs_);
-      index_.ScanPart(&at, [&](Key key, Location) { seen.push_back(key); });
+      index_.ScanPart(&at, [&](Span<const Key> found, Span<const Location>) {
+        seen.insert(seen.end(), found.begin(), found.end());
+      });
       ++scans;
     } while (at != end);
   }
@@ -267,7 +269,9 @@ TEST_F(HashIndexTest, PartsThatAreDrawnInTheMiddleOfASplitHoldEveryKeyOnce) {
     for (const auto& [begin, end] : parts) {
       uint64_t at = begin;
       do {
-        index_.ScanPart(&at, [&](Key key, Location) { seen.push_back(key); });
+        index_.ScanPart(&at, [&](Span<const Key> found, Span<const Location>) {
+          seen.insert(seen.end(), found.begin(), found.end());
+        });
       } while (at != end);
     }
     std::sort(seen.begin(), seen.end());

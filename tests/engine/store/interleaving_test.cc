@@ -5,8 +5,10 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <memory>
 #include <thread>
 
+#include "ev_tf/base/executor.h"
 #include "tests/support/sync_points.h"
 #include "tests/support/tiered_store.h"
 
@@ -32,6 +34,7 @@ class Interleaving : public ::testing::TestWithParam<LowerKind> {
 
   test::SyncPointsGuard points_;
   TieredStore table_{GetParam()};
+  SerialExecutor serial_;
 };
 
 // --- a row on its way down ---
@@ -110,11 +113,12 @@ TEST_P(Interleaving, E2ADemotionInTheMiddleOfARemovalFindsNothing) {
 
 TEST_P(Interleaving, RowsHaveCopiesUntilTheyAreWritten) {
   for (Key key = 0; key < 9000; ++key) Add(key, 1);
-  EV_ASSERT_OK(table_.store().CopyDown());
+  const std::unique_ptr<Executor> threads = NewThreadPoolExecutor(2);
+  EV_ASSERT_OK(table_.store().CopyDown(*threads));
   EXPECT_EQ(table_.store().hot_rows(), 9000u) << "they stay where they are";
   EXPECT_EQ(table_.RowsBelow(), 9000u);
   const int64_t writes = table_.store().metrics(1).writes;
-  EV_ASSERT_OK(table_.store().CopyDown());
+  EV_ASSERT_OK(table_.store().CopyDown(serial_));
   EXPECT_EQ(table_.store().metrics(1).writes, writes) << "each has one already";
   for (Key key = 0; key < 100; ++key) Add(key, 1);
   EXPECT_EQ(table_.RowsBelow(), 8900u);
@@ -131,7 +135,7 @@ TEST_P(Interleaving, E1ARowThatIsUpdatedWhileItGetsACopyHasNone) {
     table_.Remove(7);
     Add(7, 1);
     points_.Once(point, [&] { Add(7, 10); });
-    EV_ASSERT_OK(table_.store().CopyDown());
+    EV_ASSERT_OK(table_.store().CopyDown(serial_));
     EXPECT_EQ(table_.RowsBelow(), 0u) << "the copy that lost is given back";
     Down();
     EXPECT_EQ(table_.Read(7), 11);
@@ -149,7 +153,7 @@ TEST_P(Interleaving, E2ARowThatIsRemovedOrMadeAnewWhileItGetsACopyHasNone) {
         table_.store().epochs().Collect();  // the row's place is free again, and is taken again
         if (again) Add(7, 100);
       });
-      EV_ASSERT_OK(table_.store().CopyDown());
+      EV_ASSERT_OK(table_.store().CopyDown(serial_));
       EXPECT_EQ(table_.RowsBelow(), 0u);
       EXPECT_EQ(table_.Look(7), again ? 100 : TieredStore::kNone);
       Down();
@@ -180,7 +184,7 @@ TEST_P(Interleaving, WhoeverWantsRoomGoesBetweenCopies) {
     // Set after its turn, maybe not yet; one that waited for all copies would not come before this returns.
     EXPECT_TRUE(roomy.Wait(std::chrono::seconds(20))) << "it waits for all copies";
   });
-  EV_ASSERT_OK(table_.store().CopyDown());
+  EV_ASSERT_OK(table_.store().CopyDown(serial_));
   update.join();
   EXPECT_LE(table_.store().hot_rows(), 1000u);
   for (Key key = 0; key < 9000; ++key) ASSERT_EQ(table_.Read(key), 1) << key;
@@ -207,7 +211,7 @@ TEST_P(Interleaving, CopiesComeToAnEndWhereSomebodyAlwaysWantsRoom) {
     }
     while (table_.store().waiting_for_turn() < 2) std::this_thread::yield();
   });
-  EV_EXPECT_OK(table_.store().CopyDown());
+  EV_EXPECT_OK(table_.store().CopyDown(serial_));
   // Some dozens, up to 600 seen on a busy machine; where copies waited until nobody wanted room, tens of thousands.
   EXPECT_LT(moves.load(), 5000);
   done = true;
