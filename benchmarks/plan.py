@@ -109,7 +109,8 @@ GROUP_SPEEDUP = 2.0  # of 26 tables in one step, over TensorFlow's own ops table
 SMALL_BATCH = 1.5  # at most, of tf.gather's time
 
 # Tables that DRAM holds a tenth of: (tier, what stands against it) -> least speed-up.
-CACHED_TIERS = ("dram", "ssd_buffered", "map_and_drop", "leveldb", "leveldb_defaults", "leveldb_plain")
+CACHED_TIERS = ("dram", "ssd_buffered", "map_and_drop", "leveldb", "leveldb_defaults", "leveldb_verified",
+                "leveldb_plain")
 DIRECT_TIERS = ("ssd_direct", "one_direct_read")
 TIER_SPEEDUPS = {
     ("ssd_buffered", "leveldb"): 10.0,
@@ -117,6 +118,7 @@ TIER_SPEEDUPS = {
     ("ssd_buffered", "map_and_drop"): 2.0,
     ("ssd_buffered", "dram"): 0.25,
     ("leveldb", "leveldb_defaults"): 2.5,
+    ("leveldb", "leveldb_verified"): None,
     ("ssd_direct", "one_direct_read"): 5.0,
 }
 WARMUP_SECONDS = 24  # at most, of one table in the page cache; of our log in addition until TURNOVERS

@@ -9,6 +9,7 @@ from benchmarks.report_row import make_row, matching, quiet_first, rate
 
 NAMES = {"dram": "all in DRAM", "ssd_buffered": "DRAM_SSDHASH, page cache", "ssd_direct": "DRAM_SSDHASH, directio",
          "leveldb": "DRAM_LEVELDB", "leveldb_defaults": "DRAM_LEVELDB, LevelDB's settings",
+         "leveldb_verified": "DRAM_LEVELDB, LevelDB's settings, blocks verified",
          "leveldb_plain": "LevelDB as it comes, one Get or Put a row",
          "map_and_drop": "a mapping read and dropped a row", "one_direct_read": "one direct read a row"}
 

@@ -5,7 +5,8 @@
 //   ssd_buffered      DRAM_SSDHASH as a variable makes it: through the page cache
 //   ssd_direct        the same with TF_SSDHASH_IO_SCHEME=directio: past the page cache, by io_uring
 //   leveldb           DRAM_LEVELDB as a variable makes it
-//   leveldb_defaults  the same with LevelDB's own settings
+//   leveldb_defaults  the same with LevelDB's own settings, which verify no block that a Get reads
+//   leveldb_verified  the same, but blocks are verified, as in ours
 //   leveldb_plain     LevelDB's own settings, and one Get() or Put() a row (plain_leveldb.h)
 //   map_and_drop      the log of ssd_buffered, each row read through a mapping that is dropped after it
 //   one_direct_read   the log of ssd_direct, each row read by a read of its own that is waited for
@@ -133,11 +134,14 @@ Status OpenLower(const std::string& kind, const Axes& axes, size_t record_bytes,
     *out = std::make_shared<TimedTier>(OpenPlainLevelDb(path, record_bytes), nullptr);
     return OkStatus();
   }
-  if (kind == "leveldb" || kind == "leveldb_defaults") {
+  if (kind == "leveldb" || kind == "leveldb_defaults" || kind == "leveldb_verified") {
     LevelDbOptions options;
     options.path = path;
     options.row_bytes = record_bytes;
-    if (kind == "leveldb_defaults") options.tuning = LevelDbTuning::LevelDbDefaults();
+    if (kind != "leveldb") {
+      options.tuning = LevelDbTuning::LevelDbDefaults();
+      options.tuning.verify_checksums = kind == "leveldb_verified";
+    }
     std::unique_ptr<LevelDbTier> tier;
     EV_RETURN_IF_ERROR(LevelDbTier::Open(options, &tier));
     *out = std::make_shared<TimedTier>(std::move(tier), nullptr);
