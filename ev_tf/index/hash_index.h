@@ -79,7 +79,8 @@ class HashIndex {
     }
   }
   // Visits a part of what Scan visits, no more than a segment has: the one at *cursor, 0 for the first.  Moves *cursor to the
-  // next; false when that was the last.  Guards may come and go between parts.  visit(keys, locations): some hundred at a time.
+  // next; false when that was the last.  Guards may come and go between parts.  visit(keys, locations): up to a few hundred
+  // at a time, or none.
   template <typename Visitor>
   bool ScanPart(uint64_t* cursor, Visitor&& visit) const;
   // Where the part behind the one at `cursor` begins; 0: there is none.  A part may become several, never the other way round.
@@ -211,8 +212,8 @@ bool HashIndex::FindKeyIf(uint32_t place, Is&& is, Key* key) const {
 template <typename Visitor>
 bool HashIndex::ScanPart(uint64_t* cursor, Visitor&& visit) const {
   constexpr uint32_t kLinesAtOnce = 64;  // of one page
-  constexpr int kLinesAhead = 24;        // the hardware follows too late, with something to do for each line
-  static_assert(kPageLines % kLinesAtOnce == 0);
+  constexpr int kLinesAhead = 24;        // the hardware alone follows too late: 3.5 ns a key for 2.3
+  static_assert(kPageLines % kLinesAtOnce == 0 && kLineKeys == 5);
   Key keys[kLinesAtOnce * kLineKeys];
   Location locations[kLinesAtOnce * kLineKeys];
   const View* view = FindView(*cursor);
@@ -224,9 +225,9 @@ bool HashIndex::ScanPart(uint64_t* cursor, Visitor&& visit) const {
     size_t n = 0;
     for (; line != end; ++line) {
       PrefetchForRead(line + kLinesAhead);
+      // No branch on what is there: a guess would be wrong as often as a line is not full.
 #pragma GCC unroll 5
-      for (int j = 0; j < kLineKeys;
-           ++j) {  // no branch on what is there: a guess would be wrong as often as a line is not full
+      for (int j = 0; j < kLineKeys; ++j) {
         const Key key = line->key(j);
         const Location location = line->location(j);
         keys[n] = key;

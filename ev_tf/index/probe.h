@@ -1,6 +1,6 @@
 // IndexProbe: what the probe kernels see of a HashIndex.  The kernels are compiled once for each instruction set, each in
 // a namespace of its own:
-//   plain::ForEachLocation, avx2::ForEachLocation, avx512::ForEachLocation      (index/probe.inc)
+//   plain::ForEachKey, avx2::ForEachKey, avx512::ForEachKey, and ForEachBlock      (index/probe.inc)
 // Other kernels that go on from a location, such as store/gather, include this header and call them.
 #pragma once
 

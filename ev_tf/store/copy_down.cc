@@ -1,6 +1,6 @@
 // Copies of the hot tier's rows in the last tier, which the rows keep until they are written again: whoever takes the files of
 // that tier has these rows too, and one that goes down later is not written once more.  In three steps, as rows that leave
-// (demote.cc), and in turn with them:
+// (demote.cc), and in turn with them; threads of one turn have positions of their own, so that a mark is that of one of them:
 //   start   under its stripe's lock: a row without a copy is marked kLeaving, and copied into a record
 //   write   all records together, without a lock
 //   finish  under its stripe's lock again: if the mark is still there the row has the copy; if not, the row was updated or
@@ -15,16 +15,18 @@
 namespace ev {
 namespace {
 
-constexpr uint32_t kPositionsPerTurn = 4096;  // of one thread
-constexpr size_t kAhead = 8;                  // rows ahead of the one that is looked at whose lines are asked for
+constexpr uint32_t kPositionsPerTurn =
+    4096;                     // of all threads: who needs room waits for a turn, and it has records of them all
+constexpr size_t kAhead = 8;  // rows ahead of the one that is looked at whose lines are asked for
 
 }  // namespace
 
 Status Store::CopyDown(Executor& executor) {
   if (tiers() != 2 || residents(kHotTier) == nullptr) return OkStatus();
   const Residents& from = *residents(kHotTier);
-  const auto threads = static_cast<uint32_t>(executor.parallelism());
-  for (uint32_t first = 0; first < from.high_water(); first += threads * kPositionsPerTurn) {
+  const int threads = executor.parallelism();
+  const uint32_t share = std::max(kPositionsPerTurn / static_cast<uint32_t>(threads), uint32_t{1});
+  for (uint32_t first = 0; first < from.high_water(); first += static_cast<uint32_t>(threads) * share) {
     std::unique_lock<std::mutex> lock(demote_mu_);
     // Who needs room goes first, but once: somebody may need room all the time.
     const uint64_t turn = turns_;
@@ -34,9 +36,9 @@ Status Store::CopyDown(Executor& executor) {
     --copies_next_;
     EV_RETURN_IF_ERROR(TakeTurn(std::move(lock), [&] {
       FirstError error;
-      executor.Run(static_cast<int>(threads), [&](int thread) {
-        const uint32_t begin = first + static_cast<uint32_t>(thread) * kPositionsPerTurn;
-        error.Keep(CopyPositions(begin, std::min(begin + kPositionsPerTurn, from.high_water())));
+      executor.Run(threads, [&](int thread) {
+        const uint32_t begin = first + static_cast<uint32_t>(thread) * share;
+        error.Keep(CopyPositions(begin, std::min(begin + share, from.high_water())));
       });
       return error.status();
     }));

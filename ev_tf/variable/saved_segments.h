@@ -55,7 +55,6 @@ class SavedSegments {
       uint32_t segment = 0;
       bool all_buckets = false;  // the segment has rows of each
     };
-    bool TakeOne(Key key, Position position);
     void SetBits(Waiting* waiting);
 
     SavedSegments* const segments_;

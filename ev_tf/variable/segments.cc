@@ -65,7 +65,7 @@ void SavedSegments::Taker::SetBits(Waiting* waiting) {
   waiting->all_buckets = taken.HasAllBuckets();
 }
 
-EV_ALWAYS_INLINE bool SavedSegments::Taker::TakeOne(Key key, Position position) {
+EV_ALWAYS_INLINE bool SavedSegments::Taker::Take(Key key, Position position) {
   const auto number = static_cast<Position>((static_cast<unsigned __int128>(position) * reciprocal_) >> 63);
   if (number >= waiting_.size() || waiting_[number].next == nullptr) return false;
   Waiting& waiting = waiting_[number];
@@ -77,12 +77,10 @@ EV_ALWAYS_INLINE bool SavedSegments::Taker::TakeOne(Key key, Position position) 
   return true;
 }
 
-bool SavedSegments::Taker::Take(Key key, Position position) { return TakeOne(key, position); }
-
 void SavedSegments::Taker::Take(Span<const Key> keys, Span<const Location> locations, int tier,
                                 std::vector<Key>* others) {
   for (size_t i = 0; i < keys.size(); ++i) {
-    const bool taken = TierOf(locations[i]) == tier && TakeOne(keys[i], PositionOf(locations[i]));
+    const bool taken = TierOf(locations[i]) == tier && Take(keys[i], PositionOf(locations[i]));
     if (!taken) others->push_back(keys[i]);
   }
 }

@@ -34,7 +34,7 @@ class Interleaving : public ::testing::TestWithParam<LowerKind> {
 
   test::SyncPointsGuard points_;
   TieredStore table_{GetParam()};
-  SerialExecutor serial_;
+  const std::unique_ptr<Executor> threads_ = NewThreadPoolExecutor(2);  // of CopyDown
 };
 
 // --- a row on its way down ---
@@ -113,12 +113,11 @@ TEST_P(Interleaving, E2ADemotionInTheMiddleOfARemovalFindsNothing) {
 
 TEST_P(Interleaving, RowsHaveCopiesUntilTheyAreWritten) {
   for (Key key = 0; key < 9000; ++key) Add(key, 1);
-  const std::unique_ptr<Executor> threads = NewThreadPoolExecutor(2);
-  EV_ASSERT_OK(table_.store().CopyDown(*threads));
+  EV_ASSERT_OK(table_.store().CopyDown(*threads_));
   EXPECT_EQ(table_.store().hot_rows(), 9000u) << "they stay where they are";
   EXPECT_EQ(table_.RowsBelow(), 9000u);
   const int64_t writes = table_.store().metrics(1).writes;
-  EV_ASSERT_OK(table_.store().CopyDown(serial_));
+  EV_ASSERT_OK(table_.store().CopyDown(*threads_));
   EXPECT_EQ(table_.store().metrics(1).writes, writes) << "each has one already";
   for (Key key = 0; key < 100; ++key) Add(key, 1);
   EXPECT_EQ(table_.RowsBelow(), 8900u);
@@ -135,7 +134,7 @@ TEST_P(Interleaving, E1ARowThatIsUpdatedWhileItGetsACopyHasNone) {
     table_.Remove(7);
     Add(7, 1);
     points_.Once(point, [&] { Add(7, 10); });
-    EV_ASSERT_OK(table_.store().CopyDown(serial_));
+    EV_ASSERT_OK(table_.store().CopyDown(*threads_));
     EXPECT_EQ(table_.RowsBelow(), 0u) << "the copy that lost is given back";
     Down();
     EXPECT_EQ(table_.Read(7), 11);
@@ -153,7 +152,7 @@ TEST_P(Interleaving, E2ARowThatIsRemovedOrMadeAnewWhileItGetsACopyHasNone) {
         table_.store().epochs().Collect();  // the row's place is free again, and is taken again
         if (again) Add(7, 100);
       });
-      EV_ASSERT_OK(table_.store().CopyDown(serial_));
+      EV_ASSERT_OK(table_.store().CopyDown(*threads_));
       EXPECT_EQ(table_.RowsBelow(), 0u);
       EXPECT_EQ(table_.Look(7), again ? 100 : TieredStore::kNone);
       Down();
@@ -163,7 +162,7 @@ TEST_P(Interleaving, E2ARowThatIsRemovedOrMadeAnewWhileItGetsACopyHasNone) {
   }
 }
 
-// Copies are written 4096 at a time.
+// Copies are written 4096 at a time, by each thread its half.
 TEST_P(Interleaving, WhoeverWantsRoomGoesBetweenCopies) {
   for (Key key = 0; key < 9000; ++key) Add(key, 1);
   std::thread update;
@@ -178,13 +177,13 @@ TEST_P(Interleaving, WhoeverWantsRoomGoesBetweenCopies) {
     ASSERT_TRUE(begun->Wait());
     while (table_.store().waiting_for_turn() == 0) std::this_thread::yield();
   });
-  int copies = 0;
+  std::atomic<int> copies{0};
   SyncPoints::Global().At("copy_down.written", [&] {
-    if (++copies != 2) return;
+    if (++copies != 3) return;
     // Set after its turn, maybe not yet; one that waited for all copies would not come before this returns.
     EXPECT_TRUE(roomy.Wait(std::chrono::seconds(20))) << "it waits for all copies";
   });
-  EV_ASSERT_OK(table_.store().CopyDown(serial_));
+  EV_ASSERT_OK(table_.store().CopyDown(*threads_));
   update.join();
   EXPECT_LE(table_.store().hot_rows(), 1000u);
   for (Key key = 0; key < 9000; ++key) ASSERT_EQ(table_.Read(key), 1) << key;
@@ -211,7 +210,7 @@ TEST_P(Interleaving, CopiesComeToAnEndWhereSomebodyAlwaysWantsRoom) {
     }
     while (table_.store().waiting_for_turn() < 2) std::this_thread::yield();
   });
-  EV_EXPECT_OK(table_.store().CopyDown(serial_));
+  EV_EXPECT_OK(table_.store().CopyDown(*threads_));
   // Some dozens, up to 600 seen on a busy machine; where copies waited until nobody wanted room, tens of thousands.
   EXPECT_LT(moves.load(), 5000);
   done = true;

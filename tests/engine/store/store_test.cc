@@ -4,9 +4,12 @@
 
 #include <algorithm>
 #include <numeric>
+#include <random>
+#include <string>
 #include <vector>
 
 #include "tests/support/keys.h"
+#include "tests/support/random.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/variable_support.h"
 
@@ -167,6 +170,44 @@ TEST_F(StoreTest, GatherServesLongBatches) {
   for (size_t i = 0; i < keys.size(); ++i) {
     const float want = keys[i] % 2 == 0 ? static_cast<float>(keys[i]) : defaults_.row(keys[i])[kDim - 1];
     ASSERT_EQ(rows[i * kDim + kDim - 1], want) << keys[i];
+  }
+}
+
+// Narrow rows and wide ones, and batches of any length: lines and rows are asked for ahead, and what is asked for has to end.
+TEST(StoreGather, ServesBatchesOfAnyLength) {
+  constexpr int64_t kRows = 2000;  // the even keys below twice that
+  std::mt19937_64 random(test::Seed());
+  for (const int64_t dim : {5, 16, 32, 33, 64}) {
+    SCOPED_TRACE("dim " + std::to_string(dim) + " EV_SEED=" + std::to_string(test::Seed()));
+    const std::vector<float> matrix = test::DefaultMatrix(7, dim);
+    const DefaultRows defaults(matrix, dim);
+    Store store(StoreOptions(), RowLayout(dim), &defaults);
+    const EpochGuard guard(store.epochs());
+    std::vector<Key> keys(kRows);
+    for (size_t i = 0; i < keys.size(); ++i) keys[i] = static_cast<Key>(2 * i);
+    RowRefs refs;
+    size_t inserted = 0;
+    EV_ASSERT_OK(store.FindOrInsert(keys, ColdRows(), 1, &refs, &inserted));
+    for (size_t i = 0; i < keys.size(); ++i) std::fill_n(refs.rows[i], dim, static_cast<float>(keys[i]));
+    for (size_t n = 0; n < 1100; n += n < 150 ? 1 : 131) {
+      SCOPED_TRACE(n);
+      std::vector<Key> wanted(n);
+      for (Key& key : wanted) key = static_cast<Key>(random() % (2 * kRows));
+      std::vector<float> rows(n * static_cast<size_t>(dim), -1.0f);
+      std::vector<float> expected;
+      int64_t absent = 0;
+      for (const Key key : wanted) {
+        const std::vector<float> row(static_cast<size_t>(dim), static_cast<float>(key));
+        const float* from = key % 2 == 0 ? row.data() : defaults.row(key);
+        expected.insert(expected.end(), from, from + dim);
+        absent += key % 2;
+      }
+      int64_t missing = 0;
+      ColdRows cold;
+      ASSERT_TRUE(store.Gather(wanted, 1, rows.data(), &missing, &cold).ok());
+      ASSERT_EQ(missing, absent);
+      ASSERT_EQ(rows, expected);
+    }
   }
 }
 
