@@ -15,8 +15,8 @@
 namespace ev {
 namespace {
 
-constexpr uint32_t kPositionsPerTurn =
-    4096;                     // of all threads: who needs room waits for a turn, and it has records of them all
+// Of all threads together: who needs room waits for a turn, which has a record for each of them.
+constexpr uint32_t kPositionsPerTurn = 4096;
 constexpr size_t kAhead = 8;  // rows ahead of the one that is looked at whose lines are asked for
 
 }  // namespace

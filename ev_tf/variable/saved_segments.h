@@ -48,7 +48,7 @@ class SavedSegments {
     void Take(Span<const Key> keys, Span<const Location> locations, int tier, std::vector<Key>* others);
 
    private:
-    // Slots of one number of the log that wait.
+    // Slots that wait, of the segment that has one number of the log.
     struct Waiting {
       uint32_t* next = nullptr;  // where another one goes; null: none of the segments has the number
       uint32_t* end = nullptr;   // there are as many as there is room for
