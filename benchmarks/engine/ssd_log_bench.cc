@@ -151,7 +151,7 @@ double RawReads(const Table& table, size_t rows, uint64_t round) {
     }
     ReadStats stats;
     Ok(Env::Default().ReadBatch(
-        requests, [](size_t, const std::byte*) { return OkStatus(); }, &stats));
+        requests, kReadMemory, [](size_t, const std::byte*) { return OkStatus(); }, &stats));
   });
 }
 

@@ -375,7 +375,7 @@ double RawReads(const std::string& directory, uint32_t length, uint64_t seed) {
     }
     const auto ignore = [](size_t, const std::byte*) { return OkStatus(); };
     const double start = WallSeconds();
-    Check(env.ReadBatch(requests, ignore, &stats));
+    Check(env.ReadBatch(requests, kReadMemory, ignore, &stats));
     seconds += WallSeconds() - start;
   }
   return kReads * kBatches / seconds;

@@ -199,13 +199,13 @@ ReadRequest TableReader::RequestOf(const BlockRun& run) const {
   return {direct_file_.get(), whole_begin, static_cast<uint32_t>(whole_end - whole_begin)};
 }
 
-Status TableReader::ReadRuns(Span<const BlockRun> runs,
+Status TableReader::ReadRuns(Span<const BlockRun> runs, size_t memory,
                              const std::function<Status(size_t, const std::byte*)>& visit) const {
   std::vector<ReadRequest> requests;
   requests.reserve(runs.size());
   for (const BlockRun& run : runs) requests.push_back(RequestOf(run));
   ReadStats stats;
-  return env_->ReadBatch(requests, visit, &stats);
+  return env_->ReadBatch(requests, memory, visit, &stats);
 }
 
 Status TableReader::RowsIn(const BlockRun& run, const std::byte* bytes, size_t i, TableRows* rows) const {

@@ -74,11 +74,12 @@ class TableReader {
   // Where a run of blocks that begins with `first` has to end at the latest, so that it lies together and is no more
   // than one read of the device should bring.  Requires: block(first) is of rows.
   size_t EndOfRun(size_t first) const;
-  // Reads runs, as many at once as the device likes, past the page cache where the file is large, and calls
+  // Reads runs, as many at once as fit into `memory` bytes, past the page cache where the file is large, and calls
   // visit(r, bytes) for each: the bytes of runs[r], good until it returns.  An error that it returns ends the call.  It is
   // called by the calling thread, or, where there is no io_uring, by several at once.
   // Requires: no run is longer than EndOfRun says.
-  Status ReadRuns(Span<const BlockRun> runs, const std::function<Status(size_t, const std::byte*)>& visit) const;
+  Status ReadRuns(Span<const BlockRun> runs, size_t memory,
+                  const std::function<Status(size_t, const std::byte*)>& visit) const;
   // *rows = the rows of block i, which is of `run`; checked as by ReadBlock.
   Status RowsIn(const BlockRun& run, const std::byte* bytes, size_t i, TableRows* rows) const;
 

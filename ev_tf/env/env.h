@@ -59,6 +59,9 @@ struct ReadRequest {
   uint32_t length;
 };
 
+// What a batch of reads may take where nobody has a reason to give it less.
+inline constexpr size_t kReadMemory = size_t{8} << 20;
+
 struct ReadStats {
   uint64_t reads = 0;
   uint64_t bytes = 0;
@@ -107,9 +110,9 @@ class Env {
   // are synced.  The name is kept once the directory of `to` is synced.  After an error there is nothing of that name.
   virtual Status Link(const std::string& from, const std::string& to, LinkKind* kind) = 0;
 
-  // All requests, as many at once as the device likes; returns when the last has ended.  After an error the requests
-  // that were not begun are left out.
-  virtual Status ReadBatch(Span<const ReadRequest> requests, const ReadDone& done, ReadStats* stats) = 0;
+  // All requests, as many at once as the device likes and as fit into `memory` bytes, but one at least; returns when the last
+  // has ended.  After an error the requests that were not begun are left out.
+  virtual Status ReadBatch(Span<const ReadRequest> requests, size_t memory, const ReadDone& done, ReadStats* stats) = 0;
   // How ReadBatch reads, and why not the better way: "io_uring", "pread pool (io_uring: Operation not permitted)".
   virtual std::string read_backend() const = 0;
 

@@ -119,18 +119,18 @@ class PosixEnv final : public Env {
     return LinkPosixFile(from, to, kind);
   }
 
-  Status ReadBatch(Span<const ReadRequest> requests, const ReadDone& done, ReadStats* stats) override {
+  Status ReadBatch(Span<const ReadRequest> requests, size_t memory, const ReadDone& done, ReadStats* stats) override {
     if (requests.size() <= 1) return ReadOne(requests, done, stats);
     if (uring_) {
       std::unique_ptr<UringReader> ring;
       // A ring more may be refused where locked memory is short: then this batch goes the other way.
       if (rings_.Take(&ring).ok()) {
-        Status status = ring->Read(requests, done, stats);
+        Status status = ring->Read(requests, memory, done, stats);
         rings_.Give(std::move(ring));
         return status;
       }
     }
-    return ReadByPool(requests, done, stats);
+    return ReadByPool(requests, memory, done, stats);
   }
 
   std::string read_backend() const override { return uring_ ? "io_uring" : "pread pool (" + why_no_uring_ + ")"; }
@@ -164,10 +164,11 @@ class PosixEnv final : public Env {
     return status;
   }
 
-  Status ReadByPool(Span<const ReadRequest> requests, const ReadDone& done, ReadStats* stats) {
-    size_t longest = 0;
+  Status ReadByPool(Span<const ReadRequest> requests, size_t memory, const ReadDone& done, ReadStats* stats) {
+    size_t longest = 1;
     for (const ReadRequest& request : requests) longest = std::max<size_t>(longest, request.length);
-    const int tasks = static_cast<int>(std::min<size_t>(requests.size(), kPoolThreads));
+    const size_t most = std::clamp<size_t>(memory / longest, 1, kPoolThreads);
+    const int tasks = static_cast<int>(std::min(requests.size(), most));
     std::atomic<size_t> next{0};
     std::atomic<bool> failed{false};
     std::mutex mu;

@@ -50,41 +50,78 @@ class LiburingReader final : public UringReader {
 
   bool broken() const override { return broken_; }
 
-  Status Read(Span<const ReadRequest> requests, const ReadDone& done, ReadStats* stats) override {
+  Status Read(Span<const ReadRequest> requests, size_t memory, const ReadDone& done, ReadStats* stats) override {
     uint32_t longest = 0;
     for (const ReadRequest& request : requests) longest = std::max(longest, request.length);
-    if (longest <= kSlotBytes) return Run(requests, done, stats, slab_.get(), kSlotBytes, kDepth, registered_);
+    if (longest <= kSlotBytes) {
+      Batch batch(requests, {slab_.get(), kSlotBytes, registered_}, kDepth);
+      return Run(&batch, kDepth, done, stats);
+    }
     const size_t slot = (longest + kBufferAlignment - 1) / kBufferAlignment * kBufferAlignment;
-    const auto depth = static_cast<unsigned>(std::clamp<size_t>(kLongReadBytes / slot, 1, kDepth));
+    const auto depth =
+        static_cast<unsigned>(std::clamp<size_t>(memory / slot, 1, std::min<size_t>(kDepth, requests.size())));
     AlignedBytes slab = NewAlignedBytes(slot * depth);
     if (slab == nullptr)
       return IoError("read: expected " + std::to_string(slot * depth) + " bytes of memory, found none");
-    Status status = Run(requests, done, stats, slab.get(), slot, depth, false);
+    Batch batch(requests, {slab.get(), slot, false}, depth);
+    // While the caller uses what a long read brought, the next one has to be on its way.
+    Status status = Run(&batch, /*visits_ahead=*/1, done, stats);
     if (broken_) static_cast<void>(slab.release());
     return status;
   }
 
  private:
   static constexpr size_t kSlotBytes = 4096;
-  static constexpr size_t kLongReadBytes = size_t{8} << 20;  // slots of longer reads together
 
   LiburingReader(const io_uring& ring, AlignedBytes slab) : ring_(ring), slab_(std::move(slab)) {
     const iovec memory{slab_.get(), kDepth * kSlotBytes};
     registered_ = io_uring_register_buffers(&ring_, &memory, 1) == 0;
   }
 
-  struct InFlight {
-    size_t request = 0;
+  // Where reads go: as many slots as a batch has reads in flight.
+  struct Slots {
+    std::byte* memory;
+    size_t bytes;
+    bool registered;  // with the kernel
+
+    std::byte* at(unsigned slot) const { return memory + slot * bytes; }
   };
 
-  void Submit(const ReadRequest& request, unsigned slot, std::byte* memory, bool registered) {
-    io_uring_sqe* sqe = io_uring_get_sqe(&ring_);  // not null: there are kDepth entries and as many slots
-    if (registered) {
-      io_uring_prep_read_fixed(sqe, request.file->descriptor(), memory, request.length, request.offset, 0);
-    } else {
-      io_uring_prep_read(sqe, request.file->descriptor(), memory, request.length, request.offset);
+  // What of a call's requests is in flight, and in which slot.
+  struct Batch {
+    Batch(Span<const ReadRequest> all, const Slots& into, unsigned most) : requests(all), slots(into), depth(most) {
+      for (; free_count < depth; ++free_count) free_slots[free_count] = free_count;
     }
-    io_uring_sqe_set_data64(sqe, slot);
+    unsigned flying() const { return depth - free_count; }
+    bool begun() const { return next == requests.size(); }  // all of them
+
+    const Span<const ReadRequest> requests;
+    const Slots slots;
+    const unsigned depth;
+    std::array<size_t, kDepth> request_of{};  // of each slot in flight
+    std::array<unsigned, kDepth> free_slots{};
+    unsigned free_count = 0;
+    size_t next = 0;
+  };
+
+  // Prepares a read for each free slot.
+  void Fill(Batch* batch, ReadStats* stats) {
+    while (batch->free_count > 0 && !batch->begun()) {
+      const unsigned slot = batch->free_slots[--batch->free_count];
+      const ReadRequest& request = batch->requests[batch->next];
+      batch->request_of[slot] = batch->next++;
+      io_uring_sqe* sqe = io_uring_get_sqe(&ring_);  // not null: there are kDepth entries and as many slots
+      std::byte* memory = batch->slots.at(slot);
+      if (batch->slots.registered) {
+        io_uring_prep_read_fixed(sqe, request.file->descriptor(), memory, request.length, request.offset, 0);
+      } else {
+        io_uring_prep_read(sqe, request.file->descriptor(), memory, request.length, request.offset);
+      }
+      io_uring_sqe_set_data64(sqe, slot);
+      ++stats->reads;
+      stats->bytes += request.length;
+    }
+    stats->max_depth = std::max(stats->max_depth, batch->flying());
   }
 
   static Status Finish(const ReadRequest& request, size_t index, int result, std::byte* memory, const ReadDone& done) {
@@ -98,40 +135,30 @@ class LiburingReader final : public UringReader {
     return done(index, memory);
   }
 
-  Status Run(Span<const ReadRequest> requests, const ReadDone& done, ReadStats* stats, std::byte* slab,
-             size_t slot_bytes, unsigned depth, bool registered) {
-    std::array<InFlight, kDepth> in_flight;
-    std::array<unsigned, kDepth> free_slots{};
-    unsigned free_count = depth;
-    for (unsigned i = 0; i < depth; ++i) free_slots[i] = i;
+  // Gives what was prepared to the kernel and waits for `wanted` reads to end.
+  Status Submit(unsigned wanted) {
+    const int submitted = io_uring_submit_and_wait(&ring_, wanted);
+    if (submitted >= 0 || submitted == -EINTR || submitted == -EAGAIN || submitted == -EBUSY) return OkStatus();
+    broken_ = true;
+    return IoError(std::string("io_uring: submit: ") + std::strerror(-submitted));
+  }
+
+  // After that many visits at the latest, free slots are in flight again.
+  Status Run(Batch* batch, unsigned visits_ahead, const ReadDone& done, ReadStats* stats) {
     Status status;
-    size_t next = 0;
-    unsigned flying = 0;
-    while (flying > 0 || (next < requests.size() && status.ok())) {
-      for (; free_count > 0 && next < requests.size() && status.ok(); ++next, ++flying) {
-        const unsigned slot = free_slots[--free_count];
-        in_flight[slot].request = next;
-        Submit(requests[next], slot, slab + slot * slot_bytes, registered);
-        ++stats->reads;
-        stats->bytes += requests[next].length;
-      }
-      stats->max_depth = std::max(stats->max_depth, flying);
+    while (batch->flying() > 0 || (!batch->begun() && status.ok())) {
+      if (status.ok()) Fill(batch, stats);
       // An eighth of the queue at a time: the device stays busy, and system calls are few.
-      const unsigned wanted = next < requests.size() ? std::max(1U, flying / 8) : std::max(1U, flying / 2);
-      const int submitted = io_uring_submit_and_wait(&ring_, wanted);
-      if (submitted < 0 && submitted != -EINTR && submitted != -EAGAIN && submitted != -EBUSY) {
-        broken_ = true;
-        return IoError(std::string("io_uring: submit: ") + std::strerror(-submitted));
-      }
+      const unsigned share = batch->flying() / (batch->begun() ? 2 : 8);
+      EV_RETURN_IF_ERROR(Submit(std::clamp(share, 1U, visits_ahead)));
       io_uring_cqe* cqe = nullptr;
-      while (io_uring_peek_cqe(&ring_, &cqe) == 0) {
+      for (unsigned visits = 0; visits < visits_ahead && io_uring_peek_cqe(&ring_, &cqe) == 0; ++visits) {
         const auto slot = static_cast<unsigned>(io_uring_cqe_get_data64(cqe));
         const int result = cqe->res;
         io_uring_cqe_seen(&ring_, cqe);
-        const size_t index = in_flight[slot].request;
-        if (status.ok()) status = Finish(requests[index], index, result, slab + slot * slot_bytes, done);
-        free_slots[free_count++] = slot;
-        --flying;
+        const size_t index = batch->request_of[slot];
+        if (status.ok()) status = Finish(batch->requests[index], index, result, batch->slots.at(slot), done);
+        batch->free_slots[batch->free_count++] = slot;
       }
     }
     return status;

@@ -18,7 +18,7 @@ class UringReader {
   // Unavailable: not built in, or the kernel or a sandbox refuses it; the message has the reason.
   static Status Create(std::unique_ptr<UringReader>* reader);
   // See Env::ReadBatch.  Requires: each file has a descriptor.
-  virtual Status Read(Span<const ReadRequest> requests, const ReadDone& done, ReadStats* stats) = 0;
+  virtual Status Read(Span<const ReadRequest> requests, size_t memory, const ReadDone& done, ReadStats* stats) = 0;
   virtual bool broken() const = 0;
 };
 

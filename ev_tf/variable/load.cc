@@ -72,8 +72,21 @@ Status ChangeDim(const TableReader& reader, const VariableOptions& options, cons
   return made.ok() ? made : Status(made.code(), reader.path() + ": " + made.message());
 }
 
-// Runs of blocks that are in memory at once, of all threads: so many reads keep a device busy, and take 32 MiB.
-constexpr size_t kRunsAhead = 16;
+// Bytes of runs of blocks that are in flight or in use at once, of all threads: so much keeps a device busy.
+constexpr size_t kReadAhead = size_t{16} << 20;
+
+// *some = those of `all` from *next on that nobody has claimed: of what is left the given part, so that the ends of
+// reading, where a thread's reads run dry, are few, and all threads come to the last one together.  False: nothing is left.
+bool Claim(Span<const BlockRun> all, size_t part, std::atomic<size_t>* next, Span<const BlockRun>* some) {
+  size_t first = next->load();
+  size_t count = 0;
+  do {
+    if (first == all.size()) return false;
+    count = std::max<size_t>(1, (all.size() - first) / part);
+  } while (!next->compare_exchange_weak(first, first + count));
+  *some = {all.data() + first, count};
+  return true;
+}
 
 // Rows of the first files that were put into a variable, and those that are in it and stayed where they are.
 struct Loaded {
@@ -272,14 +285,13 @@ std::vector<BlockRun> Loader::RunsOfRows() const {
 Status Loader::LoadRowBlocks() {
   const std::vector<BlockRun> runs = RunsOfRows();
   const auto threads = static_cast<size_t>(executor_->parallelism());
-  // Some for each thread, so that all end together.
-  const size_t ahead = std::min(std::max<size_t>(1, kRunsAhead / threads), runs.size() / (4 * threads) + 1);
   std::atomic<size_t> next{0};
   FirstError error;
   executor_->Run(executor_->parallelism(), [&](int) {
-    for (size_t first = next.fetch_add(ahead); first < runs.size() && error.ok(); first = next.fetch_add(ahead)) {
-      const Span<const BlockRun> some(runs.data() + first, std::min(ahead, runs.size() - first));
-      error.Keep(file_->ReadRuns(some, [&](size_t r, const std::byte* bytes) { return LoadRun(some[r], bytes); }));
+    Span<const BlockRun> some;
+    while (error.ok() && Claim(runs, 2 * threads, &next, &some)) {
+      const auto load = [&](size_t r, const std::byte* bytes) { return LoadRun(some[r], bytes); };
+      error.Keep(file_->ReadRuns(some, kReadAhead / threads, load));
     }
   });
   return error.status();

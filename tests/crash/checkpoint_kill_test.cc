@@ -53,8 +53,8 @@ class MortalEnv final : public Env {
   Status Link(const std::string& from, const std::string& to, LinkKind* kind) override {
     return Do([&] { return os_.Link(from, to, kind); });
   }
-  Status ReadBatch(Span<const ReadRequest> requests, const ReadDone& done, ReadStats* stats) override {
-    return os_.ReadBatch(requests, done, stats);
+  Status ReadBatch(Span<const ReadRequest> requests, size_t memory, const ReadDone& done, ReadStats* stats) override {
+    return os_.ReadBatch(requests, memory, done, stats);
   }
   std::string read_backend() const override { return os_.read_backend(); }
   uint64_t NowNanos() override { return os_.NowNanos(); }

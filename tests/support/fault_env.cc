@@ -254,7 +254,8 @@ Status FaultEnv::Link(const std::string& from, const std::string& to, LinkKind* 
   return OkStatus();
 }
 
-Status FaultEnv::ReadBatch(Span<const ReadRequest> requests, const ReadDone& done, ReadStats* stats) {
+Status FaultEnv::ReadBatch(Span<const ReadRequest> requests, size_t /*memory*/, const ReadDone& done,
+                           ReadStats* stats) {
   std::vector<std::byte> memory;
   for (size_t i = 0; i < requests.size(); ++i) {
     memory.resize(requests[i].length + kDirectAlignment);

@@ -47,7 +47,7 @@ class FaultEnv final : public Env {
   Status Rename(const std::string& from, const std::string& to) override;
   Status SyncDirectory(const std::string& path) override;
   Status Link(const std::string& from, const std::string& to, LinkKind* kind) override;
-  Status ReadBatch(Span<const ReadRequest> requests, const ReadDone& done, ReadStats* stats) override;
+  Status ReadBatch(Span<const ReadRequest> requests, size_t memory, const ReadDone& done, ReadStats* stats) override;
   std::string read_backend() const override { return "memory"; }
   uint64_t NowNanos() override;
   std::thread StartThread(const std::string& name, std::function<void()> body) override;

@@ -136,7 +136,7 @@ Status LogReader::ReadFiles(Span<const Key> keys, std::vector<Wanted>* wanted, S
   }
   ReadStats stats;
   Status status = env_->ReadBatch(
-      requests,
+      requests, kReadMemory,
       [&](size_t r, const std::byte* data) {
         for (size_t i = runs[r].first; i < runs[r].end; ++i) {
           const Wanted& w = (*wanted)[i];

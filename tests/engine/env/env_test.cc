@@ -73,7 +73,7 @@ TEST_P(EnvReads, ABatchIsWhatIsInTheFile) {
     std::atomic<size_t> right{0};
     ReadStats stats;
     EV_ASSERT_OK(env().ReadBatch(
-        requests,
+        requests, kReadMemory,
         [&](size_t i, const std::byte* data) {
           bool same = true;
           for (size_t b = 0; b < length; ++b) {
@@ -91,13 +91,47 @@ TEST_P(EnvReads, ABatchIsWhatIsInTheFile) {
   }
 }
 
+TEST_P(EnvReads, ABatchTakesNoMoreMemoryThanItIsGiven) {
+  constexpr uint32_t kLength = 65536;
+  std::vector<ReadRequest> requests;
+  for (uint64_t at = 0; at < kBytes; at += kLength) requests.push_back({file_.get(), at, kLength});
+  for (const size_t memory : {size_t{1}, size_t{kLength}, size_t{4 * kLength + 1}}) {
+    std::atomic<size_t> visits{0};
+    ReadStats stats;
+    EV_ASSERT_OK(env().ReadBatch(
+        requests, memory, [&](size_t, const std::byte*) { return visits++, OkStatus(); }, &stats));
+    EXPECT_EQ(visits, requests.size());
+    EXPECT_EQ(stats.max_depth, std::max<size_t>(1, memory / kLength)) << env().read_backend();
+  }
+}
+
+// The device has to have something to do while the bytes of a long read are used.
+TEST_P(EnvReads, ALongReadThatWasUsedMakesRoomForTheNext) {
+  if (env().read_backend() != "io_uring") GTEST_SKIP() << "each thread of the pool reads when it has used what it read";
+  constexpr uint32_t kLength = 65536;
+  constexpr size_t kDepth = 4;
+  std::vector<ReadRequest> requests;
+  for (uint64_t at = 0; at < kBytes; at += kLength) requests.push_back({file_.get(), at, kLength});
+  size_t visits = 0;
+  ReadStats stats;
+  EV_ASSERT_OK(env().ReadBatch(
+      requests, kDepth * kLength,
+      [&](size_t, const std::byte*) {
+        EXPECT_EQ(stats.reads, std::min(requests.size(), kDepth + visits)) << "begun before visit " << visits;
+        ++visits;
+        return OkStatus();
+      },
+      &stats));
+  EXPECT_EQ(visits, requests.size());
+}
+
 TEST_P(EnvReads, AReadPastTheEndIsAnErrorWithItsPlace) {
   std::vector<ReadRequest> requests;
   for (int i = 0; i < 300; ++i) requests.push_back({file_.get(), static_cast<uint64_t>(i) * 512, 512});
   requests[200].offset = kBytes + 4096;
   ReadStats stats;
   const Status status = env().ReadBatch(
-      requests, [](size_t, const std::byte*) { return OkStatus(); }, &stats);
+      requests, kReadMemory, [](size_t, const std::byte*) { return OkStatus(); }, &stats);
   EXPECT_EQ(status.code(), StatusCode::kIoError);
   EXPECT_THAT(status.message(), HasSubstr("file @ 1052672: read: expected 512 bytes, found 0"));
 }
@@ -106,7 +140,8 @@ TEST_P(EnvReads, AnErrorOfTheReceiverEndsTheBatch) {
   std::vector<ReadRequest> requests(1000, ReadRequest{file_.get(), 0, 512});
   ReadStats stats;
   const Status status = env().ReadBatch(
-      requests, [](size_t i, const std::byte*) { return i == 100 ? Corruption("row") : OkStatus(); }, &stats);
+      requests, kReadMemory, [](size_t i, const std::byte*) { return i == 100 ? Corruption("row") : OkStatus(); },
+      &stats);
   EXPECT_EQ(status.code(), StatusCode::kCorruption);
 }
 
