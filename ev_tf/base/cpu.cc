@@ -45,6 +45,15 @@ Isa BestIsa() {
   return isa;
 }
 
+bool IsIntel() {
+#if EV_X86_KERNELS
+  __builtin_cpu_init();
+  return __builtin_cpu_is("intel") != 0;
+#else
+  return false;
+#endif
+}
+
 const char* IsaName(Isa isa) {
   switch (isa) {
     case Isa::kPlain: return "plain";

@@ -12,6 +12,8 @@ enum class Isa : uint8_t { kPlain, kAvx2, kAvx512 };
 
 Isa BestIsa();
 const char* IsaName(Isa isa);
+// Cores of one maker like their misses in another order than those of the others do; see docs/adr/0008.
+bool IsIntel();
 
 }  // namespace ev
 

@@ -390,7 +390,7 @@ int64_t HashIndex::bytes() const {
 #define EV_DEFINE_FIND                                                                          \
   static void FindAll(const IndexProbe& probe, const Key* keys, size_t n, Location* out) {      \
     const auto keep = [&](size_t i, Location location) EV_INLINE_LAMBDA { out[i] = location; }; \
-    ForEachBlock(probe, keys, n, keep, keep, [](size_t, size_t) {});                            \
+    ForEachBlock<false>(probe, keys, n, keep, keep, [](size_t, size_t, const auto&) {});        \
   }
 // The order of these includes is their meaning.
 // clang-format off

@@ -16,6 +16,7 @@ struct GatherArgs {
   const HotTier* hot;
   const DefaultRows* defaults;
   const RowLayout* layout;
+  bool asks_between_copies;           // see StoreOptions
   uint32_t tick;                      // of this call, for the ranks of a bounded hot tier
   ColdRows* cold;                     // takes the keys of rows below
   std::vector<uint32_t>* cold_parts;  // takes their places in `keys`

@@ -6,7 +6,6 @@
 #include <string>
 #include <utility>
 
-#include "ev_tf/base/cpu.h"
 #include "ev_tf/base/scratch.h"
 #include "ev_tf/base/sync_point.h"
 #include "ev_tf/store/gather.h"
@@ -89,7 +88,7 @@ Status Store::Open() {
 Status Store::Gather(Span<const Key> keys, uint32_t tick, float* out, int64_t* missing, ColdRows* cold) const {
   std::vector<uint32_t> cold_parts;
   const IndexProbe probe(*index_);
-  const GatherArgs args{&probe, hot_.get(), defaults_, &layout_, tick, cold, &cold_parts};
+  const GatherArgs args{&probe, hot_.get(), defaults_, &layout_, options_.asks_between_copies, tick, cold, &cold_parts};
   *missing = GatherRows(args, keys.data(), keys.size(), out);
   counts(kHotTier).hits.fetch_add(static_cast<int64_t>(keys.size() - cold_parts.size()) - *missing,
                                   std::memory_order_relaxed);

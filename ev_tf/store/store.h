@@ -32,6 +32,7 @@
 #include <mutex>
 #include <vector>
 
+#include "ev_tf/base/cpu.h"
 #include "ev_tf/base/epoch.h"
 #include "ev_tf/base/histogram.h"
 #include "ev_tf/base/key.h"
@@ -82,6 +83,8 @@ struct StoreOptions {
   std::vector<Between> between;  // from fast to slow
   // The last tier; null: DRAM only.  Each tier is opened again for each new layout, while the one of the old is still there.
   TierOpener open_lower;
+  // A gather of wide rows asks for lines of the index between its copies, not with its compares.
+  bool asks_between_copies = IsIntel();
 };
 
 // What a store counts of one tier; see TierMetrics.

@@ -174,14 +174,18 @@ TEST_F(StoreTest, GatherServesLongBatches) {
 }
 
 // Narrow rows and wide ones, and batches of any length: lines and rows are asked for ahead, and what is asked for has to end.
-TEST(StoreGather, ServesBatchesOfAnyLength) {
+class StoreGather : public ::testing::TestWithParam<bool> {};
+
+TEST_P(StoreGather, ServesBatchesOfAnyLength) {
+  StoreOptions options;
+  options.asks_between_copies = GetParam();
   constexpr int64_t kRows = 2000;  // the even keys below twice that
   std::mt19937_64 random(test::Seed());
   for (const int64_t dim : {5, 16, 32, 33, 64}) {
     SCOPED_TRACE("dim " + std::to_string(dim) + " EV_SEED=" + std::to_string(test::Seed()));
     const std::vector<float> matrix = test::DefaultMatrix(7, dim);
     const DefaultRows defaults(matrix, dim);
-    Store store(StoreOptions(), RowLayout(dim), &defaults);
+    Store store(options, RowLayout(dim), &defaults);
     const EpochGuard guard(store.epochs());
     std::vector<Key> keys(kRows);
     for (size_t i = 0; i < keys.size(); ++i) keys[i] = static_cast<Key>(2 * i);
@@ -210,6 +214,9 @@ TEST(StoreGather, ServesBatchesOfAnyLength) {
     }
   }
 }
+
+INSTANTIATE_TEST_SUITE_P(AsksForLines, StoreGather, ::testing::Bool(),
+                         [](const auto& param) { return param.param ? "BetweenCopies" : "WithCompares"; });
 
 }  // namespace
 }  // namespace ev
