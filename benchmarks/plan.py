@@ -109,8 +109,7 @@ GROUP_SPEEDUP = 2.0  # of 26 tables in one step, over TensorFlow's own ops table
 SMALL_BATCH = 1.5  # at most, of tf.gather's time
 
 # Tables that DRAM holds a tenth of: (tier, what stands against it) -> least speed-up.
-CACHED_TIERS = ("dram", "ssd_buffered", "map_and_drop", "leveldb", "leveldb_defaults", "leveldb_verified",
-                "leveldb_plain")
+CACHED_TIERS = ("dram", "ssd_buffered", "map_and_drop", "leveldb", "leveldb_defaults", "leveldb_plain")
 DIRECT_TIERS = ("ssd_direct", "one_direct_read")
 TIER_SPEEDUPS = {
     ("ssd_buffered", "leveldb"): 10.0,
@@ -118,7 +117,6 @@ TIER_SPEEDUPS = {
     ("ssd_buffered", "map_and_drop"): 2.0,
     ("ssd_buffered", "dram"): 0.25,
     ("leveldb", "leveldb_defaults"): 2.5,
-    ("leveldb", "leveldb_verified"): None,
     ("ssd_direct", "one_direct_read"): 5.0,
 }
 WARMUP_SECONDS = 24  # at most, of one table in the page cache; of our log in addition until TURNOVERS
@@ -126,6 +124,7 @@ TURNOVERS = 2  # times the rows of the log that are put to it before it is measu
 DEVICE_SHARE = 0.9  # rows read a second, of the device's random reads
 DEVICE_READ_BYTES, DEVICE_DEPTH = 1024, 128  # how a row of 256 bytes is read
 READS_PER_ROW = 1.0  # at most
+READ_SHARE = 0.05  # at most, bytes that the device was read for / bytes of missed rows, of what is said to be in the page cache
 WRITE_AMPLIFICATION = 2.0  # at most
 LIVE_SHARE = 0.6
 STEP_P99 = 2.0  # at most, of the median step

@@ -9,7 +9,6 @@ from benchmarks.report_row import make_row, matching, quiet_first, rate
 
 NAMES = {"dram": "all in DRAM", "ssd_buffered": "DRAM_SSDHASH, page cache", "ssd_direct": "DRAM_SSDHASH, directio",
          "leveldb": "DRAM_LEVELDB", "leveldb_defaults": "DRAM_LEVELDB, LevelDB's settings",
-         "leveldb_verified": "DRAM_LEVELDB, LevelDB's settings, blocks verified",
          "leveldb_plain": "LevelDB as it comes, one Get or Put a row",
          "map_and_drop": "a mapping read and dropped a row", "one_direct_read": "one direct read a row"}
 
@@ -112,6 +111,9 @@ def _log_rows(group, table):
     rows.append(row("reads of the device a missed row", lambda run: run["reads_per_row"], plan.READS_PER_ROW, True))
     rows.append(row("step p99 / p50", lambda run: run["step_p99_s"] / run["step_p50_s"], plan.STEP_P99, True))
     if tier == "ssd_buffered":  # the other one has too few steps for its files to be compacted
+      if all("device_read_bytes_per_step" in run for run in runs):
+        rows.append(row("bytes read of the device / bytes missed", lambda run: run["device_read_bytes_per_step"] /
+                        max(1, run["misses_per_step"] * run["row_bytes"]), plan.READ_SHARE, True))
       rows.append(row("bytes written / dirty bytes evicted", lambda run: run["written_per_dirty_byte"],
                       plan.WRITE_AMPLIFICATION, True))
       rows.append(row("live bytes / bytes of files", lambda run: run["live_share"], plan.LIVE_SHARE, False))

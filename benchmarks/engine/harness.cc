@@ -114,6 +114,16 @@ int64_t PeakResidentBytes() {
   return kilobytes * 1024;
 }
 
+int64_t DeviceReadBytes() {
+  std::ifstream io("/proc/self/io");
+  std::string word;
+  while (io >> word && word != "read_bytes:") {
+  }
+  int64_t bytes = 0;
+  if (!(io >> bytes)) Fail("/proc/self/io: expected read_bytes");
+  return bytes;
+}
+
 void ForgetPeak() {
   if (!(std::ofstream("/proc/self/clear_refs") << "5" << std::flush)) Fail("/proc/self/clear_refs: cannot be written");
 }

@@ -37,6 +37,8 @@ int64_t ResidentBytes();
 // The most of it since ForgetPeak().
 int64_t PeakResidentBytes();
 void ForgetPeak();
+// That this process has made the device read: what was in the page cache is none of it.
+int64_t DeviceReadBytes();
 
 // How long `work` takes.
 double SecondsOf(const std::function<void()>& work);

@@ -5,8 +5,7 @@
 //   ssd_buffered      DRAM_SSDHASH as a variable makes it: through the page cache
 //   ssd_direct        the same with TF_SSDHASH_IO_SCHEME=directio: past the page cache, by io_uring
 //   leveldb           DRAM_LEVELDB as a variable makes it
-//   leveldb_defaults  the same with LevelDB's own settings, which verify no block that a Get reads
-//   leveldb_verified  the same, but blocks are verified, as in ours
+//   leveldb_defaults  the same with LevelDB's own settings
 //   leveldb_plain     LevelDB's own settings, and one Get() or Put() a row (plain_leveldb.h)
 //   map_and_drop      the log of ssd_buffered, each row read through a mapping that is dropped after it
 //   one_direct_read   the log of ssd_direct, each row read by a read of its own that is waited for
@@ -134,14 +133,11 @@ Status OpenLower(const std::string& kind, const Axes& axes, size_t record_bytes,
     *out = std::make_shared<TimedTier>(OpenPlainLevelDb(path, record_bytes), nullptr);
     return OkStatus();
   }
-  if (kind == "leveldb" || kind == "leveldb_defaults" || kind == "leveldb_verified") {
+  if (kind == "leveldb" || kind == "leveldb_defaults") {
     LevelDbOptions options;
     options.path = path;
     options.row_bytes = record_bytes;
-    if (kind != "leveldb") {
-      options.tuning = LevelDbTuning::LevelDbDefaults();
-      options.tuning.verify_checksums = kind == "leveldb_verified";
-    }
+    if (kind == "leveldb_defaults") options.tuning = LevelDbTuning::LevelDbDefaults();
     std::unique_ptr<LevelDbTier> tier;
     EV_RETURN_IF_ERROR(LevelDbTier::Open(options, &tier));
     *out = std::make_shared<TimedTier>(std::move(tier), nullptr);
@@ -291,6 +287,7 @@ void Table::Round(const std::vector<std::vector<Key>>& batches, const std::strin
   const TimedTier::Spent puts = lower_ == nullptr ? TimedTier::Spent() : lower_->puts();
   SsdLogTier* const log = lower_ == nullptr ? nullptr : lower_->log();
   const SsdLogMetrics log_before = log == nullptr ? SsdLogMetrics() : log->metrics();
+  const int64_t read_before = DeviceReadBytes();
   std::vector<double> seconds;
   const double start = WallSeconds();
   const double cpu = CpuSeconds();
@@ -337,6 +334,7 @@ void Table::Round(const std::vector<std::vector<Key>>& batches, const std::strin
         .Add("read_rows_per_s", static_cast<double>(got.rows - gets.rows) / std::max(1e-9, got.seconds - gets.seconds))
         .Add("read_s_per_step", (got.seconds - gets.seconds) / static_cast<double>(steps))
         .Add("put_s_per_step", (put.seconds - puts.seconds) / static_cast<double>(steps))
+        .Add("device_read_bytes_per_step", Over(DeviceReadBytes() - read_before, steps))
         .Add("lower_bytes", after.lower_bytes);
   }
   if (log != nullptr) {
