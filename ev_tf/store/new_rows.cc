@@ -20,7 +20,7 @@ Status Store::InsertAll(int tier, Span<const Key> keys, Span<const Position> pos
     if (status.ok() && existing == kNoLocation) {
       ++*inserted;
     } else {
-      unused(positions[i]);
+      unused(i);
     }
   }
   return status;
@@ -32,7 +32,7 @@ Status Store::ShowRows(Span<const Key> keys, Span<const Position> positions, uin
     for (size_t i = 0; i < keys.size(); ++i) Settle(keys[i], positions[i], kNoLocation, kNoLocation, tick);
   }
   std::vector<Position> left;
-  Status status = InsertAll(kHotTier, keys, positions, shown, [&](Position position) { left.push_back(position); });
+  Status status = InsertAll(kHotTier, keys, positions, shown, [&](size_t i) { left.push_back(positions[i]); });
   if (left.empty()) return status;
   for (const Position position : left) {
     if (tiered()) hot_->residents()->SetRank(position, kNoRow);
@@ -43,8 +43,22 @@ Status Store::ShowRows(Span<const Key> keys, Span<const Position> positions, uin
 
 Status Store::AdoptRows(Span<const Key> keys, Span<const Position> positions, size_t* adopted) {
   const int last = tiers() - 1;
-  Status status = InsertAll(last, keys, positions, adopted, [](Position) {});
+  Status status = InsertAll(last, keys, positions, adopted, [](size_t) {});
   counts(last).rows.fetch_add(static_cast<int64_t>(*adopted), std::memory_order_relaxed);
+  return status;
+}
+
+Status Store::AddBelow(Span<const Key> keys, Span<const std::byte> records, size_t* added) {
+  *added = 0;
+  const int last = tiers() - 1;
+  std::vector<Position> positions(keys.size());
+  EV_RETURN_IF_ERROR(PutLevel(last, level(last), keys, records, positions));
+  const EpochGuard guard(epochs_);
+  Garbage left;
+  Status status = InsertAll(last, keys, positions, added,
+                            [&](size_t i) { left.emplace_back(keys[i], MakeLocation(last, positions[i])); });
+  counts(last).rows.fetch_add(static_cast<int64_t>(*added), std::memory_order_relaxed);
+  RetireLower(left);
   return status;
 }
 

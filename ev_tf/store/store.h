@@ -191,6 +191,9 @@ class Store final {
   // Makes rows of what lies in the last tier already.  Returns how many keys had none before; the others stay as they are.
   // Requires: a guard; nobody else names these keys.  OutOfSpace: some keys have their row already.
   Status AdoptRows(Span<const Key> keys, Span<const Position> positions, size_t* adopted);
+  // The same for rows that are put there first, as records (cold_rows.h); what is put for a key that has a row is dropped.
+  // Requires: tiered(); no guard; nobody else names these keys.  OutOfSpace, IoError: some keys may have their row already.
+  Status AddBelow(Span<const Key> keys, Span<const std::byte> records, size_t* added);
   // Of the last tier, where its rows are in files that do not change; else null.
   SegmentedTier* segments() const { return tiered() ? level(tiers() - 1).tier().segments() : nullptr; }
   // Bytes of a row as a level has it: the row, and its RowMeta where there is one.

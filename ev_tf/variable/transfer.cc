@@ -192,28 +192,44 @@ Status EmbeddingVariable::Impl::AddRows(Span<const Key> keys, Span<const SlotSpe
   EV_RETURN_IF_ERROR(LockWithSlots(slot_specs, &lock));
   const RowWriter writer(store_.layout(), slot_specs, rows);
   const DramTier& hot = store_.hot().rows();
+  const bool with_meta = hot.pool().with_meta();
+  const size_t record_bytes = store_.record_bytes();
   const uint32_t tick = store_.NextTick();
   std::vector<Position> positions;
-  for (size_t first = 0; first < keys.size(); first += kKeysPerStep) {
-    const size_t step = std::min(kKeysPerStep, keys.size() - first);
-    EV_RETURN_IF_ERROR(MakeRoom(step, step));
-    positions.resize(step);
+  RecordBuffer records;
+  const auto add_on_top = [&](size_t first, size_t n, size_t* shown) -> Status {
+    positions.resize(n);
     EV_RETURN_IF_ERROR(store_.NewRows(positions));
-    for (size_t i = 0; i < step; ++i) {
+    for (size_t i = 0; i < n; ++i) {
       writer.Write(first + i, hot.row(positions[i]));
-      if (hot.pool().with_meta()) WriteMeta(rows, first + i, hot.meta(positions[i]));
+      if (with_meta) WriteMeta(rows, first + i, hot.meta(positions[i]));
     }
+    const EpochGuard guard(store_.epochs());
+    return store_.ShowRows(keys.subspan(first, n), positions, tick, shown);
+  };
+  const auto add_below = [&](size_t first, size_t n, size_t* shown) -> Status {
+    records.Reserve(n * record_bytes);
+    std::memset(records.data(), 0, n * record_bytes);
+    for (size_t i = 0; i < n; ++i) {
+      std::byte* record = records.data() + i * record_bytes;
+      writer.Write(first + i, reinterpret_cast<float*>(record));
+      if (with_meta) WriteMeta(rows, first + i, reinterpret_cast<RowMeta*>(record + store_.layout().row_bytes()));
+    }
+    return store_.AddBelow(keys.subspan(first, n), {records.data(), n * record_bytes}, shown);
+  };
+  for (size_t first = 0; first < keys.size();) {
+    const size_t step = std::min(kKeysPerStep, keys.size() - first);
+    const size_t held = store_.hot_rows();
+    const size_t room = store_.tiered() ? store_.hot_capacity() - std::min(store_.hot_capacity(), held) : step;
+    const size_t n = room == 0 ? step : std::min(step, room);
     size_t shown = 0;
-    Status status;
-    {
-      const EpochGuard guard(store_.epochs());
-      status = store_.ShowRows(keys.subspan(first, step), positions, tick, &shown);
-    }
+    const Status status = room == 0 ? add_below(first, n, &shown) : add_on_top(first, n, &shown);
     *added += static_cast<int64_t>(shown);
     inserts_.fetch_add(static_cast<int64_t>(shown), std::memory_order_relaxed);
     EV_RETURN_IF_ERROR(status);
-    WakeEviction();
+    first += n;
   }
+  WakeEviction();  // several threads may have seen the same room
   return OkStatus();
 }
 

@@ -8,6 +8,7 @@
 #include "ev_tf/variable/embedding_variable.h"
 #include "tests/support/keys.h"
 #include "tests/support/random.h"
+#include "tests/support/tiers.h"
 #include "tests/support/variable_support.h"
 
 namespace ev {
@@ -87,6 +88,37 @@ TEST_P(RowsTest, AddedRowsAreAsWrittenOnes) {
   EV_ASSERT_OK(ev_->AddRows({&other, 1}, none, {one, {}, {}, {}}, &added));
   EXPECT_EQ(ReadRows(*ev_, {other}).slots, std::vector<float>(static_cast<size_t>(dim_), 0.1f));
   EXPECT_EQ(ReadRows(*ev_, {other}).versions, std::vector<int64_t>{-1});
+}
+
+TEST_P(RowsTest, AddedRowsThatGoBelowAreAsWrittenOnes) {
+  const std::vector<Key> keys = ManyKeys(10000);
+  const std::vector<SlotSpec> slots = {{"a", dim_, 0.1f}, {"b", 1, 0.2f}};
+  const std::vector<float> values = random_.Floats(keys.size() * static_cast<size_t>(dim_), -1, 1);
+  const std::vector<float> columns = random_.Floats(keys.size() * static_cast<size_t>(dim_), -1, 1);
+  std::vector<int64_t> numbers(keys.size());
+  for (size_t i = 0; i < keys.size(); ++i) numbers[i] = static_cast<int64_t>(i);
+  test::WatchedTier::Watch below;
+  VariableOptions options = Options(dim_, true);
+  options.storage.dram_bytes = 5000 * 4 * dim_;  // of rows without slots: less than half of all
+  options.storage.open_lower = test::OpenWatched(&below);
+  const auto tiered = NewVariable(options, test::DefaultMatrix(8, dim_));
+  EV_ASSERT_OK(tiered->WriteRows({}, slots, {}));
+  int64_t added = 0;
+  EV_ASSERT_OK(tiered->AddRows(keys, {slots.data(), 1}, {values, columns, numbers, numbers}, &added));
+  EXPECT_EQ(added, static_cast<int64_t>(keys.size()));
+  EXPECT_GT(below.rows_put, 5000);
+  const test::StoredRows rows = ReadRows(*tiered, keys);
+  EXPECT_EQ(rows.found, std::vector<bool>(keys.size(), true));
+  EXPECT_EQ(rows.values, values);
+  EXPECT_EQ(rows.frequencies, numbers);
+  EXPECT_EQ(rows.versions, numbers);
+  std::vector<float> expected;  // a slot that it does not bring is an initial one
+  const auto dim = static_cast<size_t>(dim_);
+  for (size_t i = 0; i < keys.size(); ++i) {
+    expected.insert(expected.end(), columns.data() + i * dim, columns.data() + (i + 1) * dim);
+    expected.push_back(0.2f);
+  }
+  EXPECT_EQ(rows.slots, expected);
 }
 
 TEST_P(RowsTest, AKeyThatIsAddedTwiceKeepsItsRow) {

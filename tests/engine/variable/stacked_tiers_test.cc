@@ -85,6 +85,51 @@ TEST(StackedTiers, ARowThatWasOnlyReadIsNotWrittenToTheBottomAgain) {
   EXPECT_EQ(stack.Metrics(2).rows + stack.Metrics(2).copies, stack.bottom.rows);
 }
 
+// What a load does with rows that DRAM has no room for.
+TEST(StackedTiers, AddedRowsThatDramHasNoRoomForGoToTheBottomAtOnce) {
+  Stack stack(10, 20, CacheStrategy::kLru);
+  const std::vector<Key> keys = Range(0, 100);
+  std::vector<float> values;
+  for (const Key key : keys) values.insert(values.end(), kDim, static_cast<float>(key));
+  int64_t added = 0;
+  EV_ASSERT_OK(stack.variable->AddRows(keys, {}, {values, {}, {}, {}}, &added));
+  EXPECT_EQ(added, 100);
+  EXPECT_EQ(stack.variable->size(), 100);
+  EXPECT_EQ(stack.Metrics(0).rows, 10);
+  EXPECT_EQ(stack.Metrics(0).demotions, 0);
+  EXPECT_EQ(stack.middle.rows_put, 0);
+  EXPECT_EQ(stack.bottom.rows_put, 90);
+  EXPECT_EQ(stack.Metrics(2).rows, 90);
+  // A key keeps the row that it has, and what was put for it goes.
+  EV_ASSERT_OK(stack.variable->AddRows(keys, {}, {std::vector<float>(values.size(), -1), {}, {}, {}}, &added));
+  EXPECT_EQ(added, 0);
+  EV_ASSERT_OK(stack.variable->FlushEvictions());
+  EXPECT_EQ(stack.bottom.rows_put, 190);
+  EXPECT_EQ(stack.bottom.rows, 90);
+  EXPECT_EQ(stack.Metrics(2).rows, 90);
+  EXPECT_EQ(test::Lookup(*stack.variable, keys), values);
+  // From then on they are rows like others.
+  EV_ASSERT_OK(stack.Train(keys));
+  EV_ASSERT_OK(stack.variable->FlushEvictions());
+  for (float& value : values) ++value;
+  EXPECT_EQ(test::Lookup(*stack.variable, keys), values);
+}
+
+TEST(StackedTiers, AddedRowsThatTheBottomRefusesAreAnError) {
+  Stack stack(10, 20, CacheStrategy::kLru);
+  stack.bottom.fail_puts = true;
+  const std::vector<Key> keys = Range(0, 100);
+  const std::vector<float> values(keys.size() * kDim, 3.0f);
+  int64_t added = 0;
+  EXPECT_EQ(stack.variable->AddRows(keys, {}, {values, {}, {}, {}}, &added).code(), StatusCode::kOutOfSpace);
+  EXPECT_EQ(added, 10);
+  EXPECT_EQ(stack.variable->size(), 10);
+  stack.bottom.fail_puts = false;
+  EV_ASSERT_OK(stack.variable->AddRows(keys, {}, {values, {}, {}, {}}, &added));
+  EXPECT_EQ(added, 90);
+  EXPECT_EQ(test::Lookup(*stack.variable, keys), values);
+}
+
 TEST(StackedTiers, AFullBottomStopsTrainingAndLosesNothing) {
   Stack stack(8, 8, CacheStrategy::kLfu);
   EV_ASSERT_OK(stack.Train(Range(0, 100)));
