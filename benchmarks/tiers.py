@@ -63,7 +63,7 @@ def rows_of(records):
     most = max(record["rows"] for record in trained)
     table = [record for record in trained if record["rows"] == most]
     group = f"training, {plan.in_words(most)} x 32 + Adagrad, DRAM holds 10 %, batch {table[0]['batch']:,}, Zipf 1.05"
-    rows += _speed_rows(group, table) + _device_rows(group, table, records) + _log_rows(group, table)
+    rows += _speed_rows(group, table) + _cache_rows(group, table) + _device_rows(group, table, records) + _log_rows(group, table)
   return rows + _upkeep_rows(records) + _hit_rows(records) + _prefetch_rows(records)
 
 
@@ -78,6 +78,21 @@ def _speed_rows(group, table):
     speed = [rate(statistics.median(side[r]["ids_per_s"] for r in both)) if both else "" for side in by_round]
     rows.append(make_row(group, NAMES[ours], speed[0], f"{speed[1]} {NAMES[peer]}", ratios, busy, target))
   return rows
+
+
+def _cache_rows(group, table):
+  """Whether what is said to be in the page cache was there: the worst tier."""
+  shares = {}
+  for tier in plan.CACHED_TIERS:
+    for run in matching(table, tier=tier):
+      if "device_read_bytes_per_step" in run:
+        missed = max(1, run["misses_per_step"] * run["row_bytes"])
+        shares.setdefault(tier, []).append(run["device_read_bytes_per_step"] / missed)
+  if not shares:
+    return []
+  worst = max(shares, key=lambda tier: max(shares[tier]))
+  return [make_row(group, "in the page cache: bytes read of the device / bytes missed", "", f"most: {NAMES[worst]}", shares[worst],
+                   False, plan.READ_SHARE, at_most=True)]
 
 
 def _device_rows(group, table, records):
@@ -111,9 +126,6 @@ def _log_rows(group, table):
     rows.append(row("reads of the device a missed row", lambda run: run["reads_per_row"], plan.READS_PER_ROW, True))
     rows.append(row("step p99 / p50", lambda run: run["step_p99_s"] / run["step_p50_s"], plan.STEP_P99, True))
     if tier == "ssd_buffered":  # the other one has too few steps for its files to be compacted
-      if all("device_read_bytes_per_step" in run for run in runs):
-        rows.append(row("bytes read of the device / bytes missed", lambda run: run["device_read_bytes_per_step"] /
-                        max(1, run["misses_per_step"] * run["row_bytes"]), plan.READ_SHARE, True))
       rows.append(row("bytes written / dirty bytes evicted", lambda run: run["written_per_dirty_byte"],
                       plan.WRITE_AMPLIFICATION, True))
       rows.append(row("live bytes / bytes of files", lambda run: run["live_share"], plan.LIVE_SHARE, False))

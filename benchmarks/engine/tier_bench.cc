@@ -287,7 +287,7 @@ void Table::Round(const std::vector<std::vector<Key>>& batches, const std::strin
   const TimedTier::Spent puts = lower_ == nullptr ? TimedTier::Spent() : lower_->puts();
   SsdLogTier* const log = lower_ == nullptr ? nullptr : lower_->log();
   const SsdLogMetrics log_before = log == nullptr ? SsdLogMetrics() : log->metrics();
-  const int64_t read_before = DeviceReadBytes();
+  const int64_t read_before = lower_ == nullptr ? 0 : DeviceReadBytes();
   std::vector<double> seconds;
   const double start = WallSeconds();
   const double cpu = CpuSeconds();

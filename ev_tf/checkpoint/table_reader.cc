@@ -5,7 +5,6 @@
 
 #include "ev_tf/base/crc32c.h"
 #include "ev_tf/checkpoint/segment_links.h"
-#include "ev_tf/env/buffer_pool.h"
 #include "ev_tf/tier/ssd_log/segment_file.h"
 
 namespace ev {
@@ -16,8 +15,6 @@ using checkpoint::SegmentEntry;
 
 namespace {
 
-// A read this long runs at the speed of the device.
-constexpr uint64_t kRunBytes = kHugeBufferBytes;
 static_assert(kBufferAlignment % kDirectAlignment == 0);
 
 Status Damaged(const std::string& path, uint64_t offset, const std::string& what, uint64_t expected, uint64_t found) {

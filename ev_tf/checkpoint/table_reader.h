@@ -14,6 +14,7 @@
 #include "ev_tf/base/span.h"
 #include "ev_tf/base/status.h"
 #include "ev_tf/checkpoint/format.h"
+#include "ev_tf/env/buffer_pool.h"
 #include "ev_tf/env/env.h"
 #include "ev_tf/tier/segmented_tier.h"
 
@@ -47,6 +48,8 @@ struct BlockRun {
 
 class TableReader {
  public:
+  static constexpr uint64_t kRunBytes = kHugeBufferBytes;  // a read this long runs at the speed of the device
+
   // Reads header, directory and description.  `env` outlives the reader.
   static Status Open(Env* env, const std::string& path, std::unique_ptr<TableReader>* out);
 

@@ -110,8 +110,8 @@ class Env {
   // are synced.  The name is kept once the directory of `to` is synced.  After an error there is nothing of that name.
   virtual Status Link(const std::string& from, const std::string& to, LinkKind* kind) = 0;
 
-  // All requests, as many at once as the device likes and as fit into `memory` bytes, but one at least; returns when the last
-  // has ended.  After an error the requests that were not begun are left out.
+  // All requests, as many at once as the device likes and, if they are longer than a page, as fit into `memory` bytes, but one
+  // at least; returns when the last has ended.  After an error the requests that were not begun are left out.
   virtual Status ReadBatch(Span<const ReadRequest> requests, size_t memory, const ReadDone& done, ReadStats* stats) = 0;
   // How ReadBatch reads, and why not the better way: "io_uring", "pread pool (io_uring: Operation not permitted)".
   virtual std::string read_backend() const = 0;

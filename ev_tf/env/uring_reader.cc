@@ -143,12 +143,12 @@ class LiburingReader final : public UringReader {
     return IoError(std::string("io_uring: submit: ") + std::strerror(-submitted));
   }
 
-  // After that many visits at the latest, free slots are in flight again.
+  // Free slots are filled again after `visits_ahead` visits at the latest.
   Status Run(Batch* batch, unsigned visits_ahead, const ReadDone& done, ReadStats* stats) {
     Status status;
     while (batch->flying() > 0 || (!batch->begun() && status.ok())) {
       if (status.ok()) Fill(batch, stats);
-      // An eighth of the queue at a time: the device stays busy, and system calls are few.
+      // Of short reads an eighth of the queue at a time: the device stays busy, and system calls are few.
       const unsigned share = batch->flying() / (batch->begun() ? 2 : 8);
       EV_RETURN_IF_ERROR(Submit(std::clamp(share, 1U, visits_ahead)));
       io_uring_cqe* cqe = nullptr;

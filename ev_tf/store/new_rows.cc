@@ -1,7 +1,9 @@
 // Rows that come in by the million, of keys that nobody else names: they are put into the index without being looked for.
 #include <algorithm>
+#include <limits>
 #include <vector>
 
+#include "ev_tf/base/sync_point.h"
 #include "ev_tf/store/store.h"
 
 namespace ev {
@@ -48,16 +50,31 @@ Status Store::AdoptRows(Span<const Key> keys, Span<const Position> positions, si
   return status;
 }
 
-Status Store::AddBelow(Span<const Key> keys, Span<const std::byte> records, size_t* added) {
+size_t Store::RoomForNew(int* tier) const {
+  for (*tier = 0; residents(*tier) != nullptr; ++*tier) {
+    const size_t held = *tier == kHotTier ? hot_rows() : RowsOf(*tier);
+    const size_t capacity = residents(*tier)->capacity();
+    if (held < capacity) return capacity - held;
+  }
+  return std::numeric_limits<size_t>::max();
+}
+
+Status Store::AddBelow(int tier, Span<const Key> keys, Span<const std::byte> records, uint32_t tick, size_t* added) {
   *added = 0;
-  const int last = tiers() - 1;
   std::vector<Position> positions(keys.size());
-  EV_RETURN_IF_ERROR(PutLevel(last, level(last), keys, records, positions));
+  EV_RETURN_IF_ERROR(PutLevel(tier, level(tier), keys, records, positions));
+  EV_SYNC_POINT("add_below.put");
   const EpochGuard guard(epochs_);
+  if (Residents* const bounded = residents(tier)) {
+    const Rank rank = TouchedRank(bounded->strategy(), kNoRow, tick);
+    for (size_t i = 0; i < keys.size(); ++i) {
+      bounded->Settle(positions[i], HashIndex::PlaceOf(keys[i]), kNoLocation, rank);
+    }
+  }
   Garbage left;
-  Status status = InsertAll(last, keys, positions, added,
-                            [&](size_t i) { left.emplace_back(keys[i], MakeLocation(last, positions[i])); });
-  counts(last).rows.fetch_add(static_cast<int64_t>(*added), std::memory_order_relaxed);
+  Status status = InsertAll(tier, keys, positions, added,
+                            [&](size_t i) { left.emplace_back(keys[i], MakeLocation(tier, positions[i])); });
+  counts(tier).rows.fetch_add(static_cast<int64_t>(*added), std::memory_order_relaxed);
   RetireLower(left);
   return status;
 }

@@ -191,9 +191,12 @@ class Store final {
   // Makes rows of what lies in the last tier already.  Returns how many keys had none before; the others stay as they are.
   // Requires: a guard; nobody else names these keys.  OutOfSpace: some keys have their row already.
   Status AdoptRows(Span<const Key> keys, Span<const Position> positions, size_t* adopted);
-  // The same for rows that are put there first, as records (cold_rows.h); what is put for a key that has a row is dropped.
-  // Requires: tiered(); no guard; nobody else names these keys.  OutOfSpace, IoError: some keys may have their row already.
-  Status AddBelow(Span<const Key> keys, Span<const std::byte> records, size_t* added);
+  // How many new rows the first tier that is not full has room for; the last one never is.
+  size_t RoomForNew(int* tier) const;
+  // Puts `records` (cold_rows.h) into a tier below the hot one and makes them the rows of `keys`; what is put for a key that has
+  // a row is dropped.  *added = how many had none.
+  // Requires: no guard; nobody else names these keys.  OutOfSpace, IoError: some keys may have their row already.
+  Status AddBelow(int tier, Span<const Key> keys, Span<const std::byte> records, uint32_t tick, size_t* added);
   // Of the last tier, where its rows are in files that do not change; else null.
   SegmentedTier* segments() const { return tiered() ? level(tiers() - 1).tier().segments() : nullptr; }
   // Bytes of a row as a level has it: the row, and its RowMeta where there is one.
@@ -272,7 +275,7 @@ class Store final {
   // The record of a key at `location`: staged, or read now into *late.
   Status RecordOf(Key key, Location location, const ColdRows& cold, std::byte* late, const std::byte** record) const;
   void Resolve(RowRefs* refs) const;
-  // Puts keys into the index, where they are not; unused(position) for each that was not put.  *inserted = how many were.
+  // Puts keys into the index, where they are not; unused(i) for each keys[i] that was not put.  *inserted = how many were.
   template <typename Unused>
   Status InsertAll(int tier, Span<const Key> keys, Span<const Position> positions, size_t* inserted, Unused&& unused);
   // The row at `position` of the hot tier is new there; it was at `from`, which it may keep as a `copy`.

@@ -78,11 +78,13 @@ Status EmbeddingVariable::Impl::Lookup(Span<const Key> keys, Span<float> rows, E
   return error.status();
 }
 
+Status EmbeddingVariable::Impl::TakeBackgroundError() {
+  std::lock_guard<std::mutex> lock(error_mu_);
+  return std::exchange(background_error_, OkStatus());
+}
+
 Status EmbeddingVariable::Impl::MakeRoom(size_t incoming, size_t batch) {
-  {
-    std::lock_guard<std::mutex> lock(error_mu_);
-    EV_RETURN_IF_ERROR(std::exchange(background_error_, OkStatus()));
-  }
+  EV_RETURN_IF_ERROR(TakeBackgroundError());
   if (HasRoom(incoming, batch)) return OkStatus();
   const size_t bound = UpdateBound(batch);
   return store_.DemoteOrWait(bound - std::min(incoming, bound));

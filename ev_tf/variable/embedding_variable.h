@@ -148,7 +148,7 @@ class EmbeddingVariable {
 
   // The same for keys that nobody else names, of a variable that is being loaded: rows of keys that have none are made
   // without looking for them first.  *added = how many were; a key that has a row, or stands twice, keeps the first one.
-  // Those that DRAM has no room for go to the last tier at once.
+  // Those that DRAM has no room for go to the next tier that has at once.
   // Requires: no SaveBase yet, and no key is counted by the filter.
   Status AddRows(Span<const Key> keys, Span<const SlotSpec> slot_specs, const ConstRowBatch& rows, int64_t* added);
   // Takes the memory that the index wants for so many rows.  OutOfSpace: then nothing has changed.

@@ -143,6 +143,7 @@ class EmbeddingVariable::Impl final : public EvictionClient {
   // Before a call that makes or brings up rows: fails with what a move in the background met, and moves rows down here
   // or waits for those who do, if those in DRAM and the `incoming` ones are near to `batch` too many.  Requires: no guard.
   Status MakeRoom(size_t incoming, size_t batch);
+  Status TakeBackgroundError();
   bool HasRoom(size_t incoming, size_t batch) const;
   // Rows that an update of `batch` keys may leave in DRAM.
   size_t UpdateBound(size_t batch) const;

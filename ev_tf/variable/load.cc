@@ -72,7 +72,8 @@ Status ChangeDim(const TableReader& reader, const VariableOptions& options, cons
   return made.ok() ? made : Status(made.code(), reader.path() + ": " + made.message());
 }
 
-// Bytes of runs of blocks that are in flight or in use at once, of all threads: so much keeps a device busy.
+// Bytes of runs of blocks that are in flight or in use at once, of all threads: so much keeps a device busy.  Of one thread
+// two runs at least, one in flight while it uses the other.
 constexpr size_t kReadAhead = size_t{16} << 20;
 
 // *some = those of `all` from *next on that nobody has claimed: of what is left the given part, so that the ends of
@@ -82,7 +83,8 @@ bool Claim(Span<const BlockRun> all, size_t part, std::atomic<size_t>* next, Spa
   size_t count = 0;
   do {
     if (first == all.size()) return false;
-    count = std::max<size_t>(1, (all.size() - first) / part);
+    const size_t left = all.size() - first;
+    count = std::max(std::min<size_t>(2, left), left / part);
   } while (!next->compare_exchange_weak(first, first + count));
   *some = {all.data() + first, count};
   return true;
@@ -285,13 +287,16 @@ std::vector<BlockRun> Loader::RunsOfRows() const {
 Status Loader::LoadRowBlocks() {
   const std::vector<BlockRun> runs = RunsOfRows();
   const auto threads = static_cast<size_t>(executor_->parallelism());
+  const size_t memory = std::max<size_t>(kReadAhead / threads, 2 * TableReader::kRunBytes);
   std::atomic<size_t> next{0};
   FirstError error;
   executor_->Run(executor_->parallelism(), [&](int) {
     Span<const BlockRun> some;
     while (error.ok() && Claim(runs, 2 * threads, &next, &some)) {
-      const auto load = [&](size_t r, const std::byte* bytes) { return LoadRun(some[r], bytes); };
-      error.Keep(file_->ReadRuns(some, kReadAhead / threads, load));
+      const auto load = [&](size_t r, const std::byte* bytes) {
+        return error.ok() ? LoadRun(some[r], bytes) : error.status();  // another thread's, too
+      };
+      error.Keep(file_->ReadRuns(some, memory, load));
     }
   });
   return error.status();

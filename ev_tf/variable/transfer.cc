@@ -207,30 +207,28 @@ Status EmbeddingVariable::Impl::AddRows(Span<const Key> keys, Span<const SlotSpe
     const EpochGuard guard(store_.epochs());
     return store_.ShowRows(keys.subspan(first, n), positions, tick, shown);
   };
-  const auto add_below = [&](size_t first, size_t n, size_t* shown) -> Status {
+  const auto add_below = [&](int tier, size_t first, size_t n, size_t* shown) -> Status {
     records.Reserve(n * record_bytes);
-    std::memset(records.data(), 0, n * record_bytes);
+    std::memset(records.data(), 0, n * record_bytes);  // padding is written, too
     for (size_t i = 0; i < n; ++i) {
       std::byte* record = records.data() + i * record_bytes;
       writer.Write(first + i, reinterpret_cast<float*>(record));
       if (with_meta) WriteMeta(rows, first + i, reinterpret_cast<RowMeta*>(record + store_.layout().row_bytes()));
     }
-    return store_.AddBelow(keys.subspan(first, n), {records.data(), n * record_bytes}, shown);
+    return store_.AddBelow(tier, keys.subspan(first, n), {records.data(), n * record_bytes}, tick, shown);
   };
-  for (size_t first = 0; first < keys.size();) {
-    const size_t step = std::min(kKeysPerStep, keys.size() - first);
-    const size_t held = store_.hot_rows();
-    const size_t room = store_.tiered() ? store_.hot_capacity() - std::min(store_.hot_capacity(), held) : step;
-    const size_t n = room == 0 ? step : std::min(step, room);
+  Status status = TakeBackgroundError();
+  for (size_t first = 0; first < keys.size() && status.ok();) {
+    int tier = kHotTier;
+    const size_t n = std::min({kKeysPerStep, keys.size() - first, store_.RoomForNew(&tier)});
     size_t shown = 0;
-    const Status status = room == 0 ? add_below(first, n, &shown) : add_on_top(first, n, &shown);
+    status = tier == kHotTier ? add_on_top(first, n, &shown) : add_below(tier, first, n, &shown);
     *added += static_cast<int64_t>(shown);
     inserts_.fetch_add(static_cast<int64_t>(shown), std::memory_order_relaxed);
-    EV_RETURN_IF_ERROR(status);
     first += n;
   }
   WakeEviction();  // several threads may have seen the same room
-  return OkStatus();
+  return status.ok() ? TakeBackgroundError() : status;
 }
 
 namespace {

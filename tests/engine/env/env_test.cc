@@ -96,11 +96,19 @@ TEST_P(EnvReads, ABatchTakesNoMoreMemoryThanItIsGiven) {
   std::vector<ReadRequest> requests;
   for (uint64_t at = 0; at < kBytes; at += kLength) requests.push_back({file_.get(), at, kLength});
   for (const size_t memory : {size_t{1}, size_t{kLength}, size_t{4 * kLength + 1}}) {
-    std::atomic<size_t> visits{0};
+    std::atomic<size_t> visits{0}, inside{0}, most_inside{0};
     ReadStats stats;
-    EV_ASSERT_OK(env().ReadBatch(
-        requests, memory, [&](size_t, const std::byte*) { return visits++, OkStatus(); }, &stats));
+    const auto visit = [&](size_t, const std::byte*) {
+      const size_t now = ++inside;
+      for (size_t most = most_inside; most < now && !most_inside.compare_exchange_weak(most, now);) {
+      }
+      ++visits;
+      --inside;
+      return OkStatus();
+    };
+    EV_ASSERT_OK(env().ReadBatch(requests, memory, visit, &stats));
     EXPECT_EQ(visits, requests.size());
+    EXPECT_LE(most_inside, std::max<size_t>(1, memory / kLength));
     EXPECT_EQ(stats.max_depth, std::max<size_t>(1, memory / kLength)) << env().read_backend();
   }
 }
@@ -123,6 +131,28 @@ TEST_P(EnvReads, ALongReadThatWasUsedMakesRoomForTheNext) {
       },
       &stats));
   EXPECT_EQ(visits, requests.size());
+}
+
+// The same for long reads, which are taken one by one, and with more memory than they can take.
+TEST_P(EnvReads, AnErrorEndsABatchOfLongReads) {
+  constexpr uint32_t kLength = 5 * 4096;
+  std::vector<ReadRequest> requests;
+  for (uint64_t at = 0; at + kLength <= kBytes; at += kLength) requests.push_back({file_.get(), at, kLength});
+  for (const size_t memory : {size_t{3 * kLength}, size_t{1} << 30}) {
+    std::atomic<size_t> visits{0};
+    ReadStats stats;
+    Status status = env().ReadBatch(
+        requests, memory,
+        [&](size_t i, const std::byte*) { return visits++, i == 20 ? Corruption("row") : OkStatus(); }, &stats);
+    EXPECT_EQ(status.code(), StatusCode::kCorruption);
+    EXPECT_LE(visits, requests.size());
+    std::vector<ReadRequest> past = requests;
+    past[30].offset = kBytes - 4096;
+    status = env().ReadBatch(
+        past, memory, [](size_t, const std::byte*) { return OkStatus(); }, &stats);
+    EXPECT_EQ(status.code(), StatusCode::kIoError);
+    EXPECT_THAT(status.message(), HasSubstr("file @ 1044480: read: expected 20480 bytes, found 4096"));
+  }
 }
 
 TEST_P(EnvReads, AReadPastTheEndIsAnErrorWithItsPlace) {

@@ -2,12 +2,17 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
+#include <iterator>
 #include <memory>
+#include <numeric>
+#include <thread>
 #include <vector>
 
 #include "ev_tf/variable/embedding_variable.h"
 #include "tests/support/keys.h"
 #include "tests/support/random.h"
+#include "tests/support/sync_points.h"
 #include "tests/support/tiers.h"
 #include "tests/support/variable_support.h"
 
@@ -107,6 +112,7 @@ TEST_P(RowsTest, AddedRowsThatGoBelowAreAsWrittenOnes) {
   EV_ASSERT_OK(tiered->AddRows(keys, {slots.data(), 1}, {values, columns, numbers, numbers}, &added));
   EXPECT_EQ(added, static_cast<int64_t>(keys.size()));
   EXPECT_GT(below.rows_put, 5000);
+  EXPECT_EQ(tiered->metrics().hot_rows + below.rows_put, added);
   const test::StoredRows rows = ReadRows(*tiered, keys);
   EXPECT_EQ(rows.found, std::vector<bool>(keys.size(), true));
   EXPECT_EQ(rows.values, values);
@@ -197,6 +203,81 @@ TEST_P(RowsTest, AnExportedVariableTrainsOnLikeTheOriginal) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Dims, RowsTest, testing::Values(1, 5, 16));
+
+// A table of 4-float rows over a log that always has something to compact; DRAM has room for a few of them.
+std::unique_ptr<EmbeddingVariable> OverSmallLog(int64_t hot_rows, bool async_compaction) {
+  VariableOptions options = Options(4, true);
+  options.storage.dram_bytes = hot_rows * 16;
+  options.storage.open_lower = test::OpenSmallLog(async_compaction);
+  return NewVariable(options, test::DefaultMatrix(8, 4));
+}
+
+std::vector<float> ValuesOf(const std::vector<Key>& keys) {
+  std::vector<float> values;
+  for (const Key key : keys) values.insert(values.end(), 4, static_cast<float>(key));
+  return values;
+}
+
+TEST(AddedRows, AreTakenFromManyThreadsWhileTheLogCompacts) {
+  constexpr int kThreads = 4;
+  constexpr int kCalls = 20;
+  constexpr Key kKeys = 700;  // of a call, of which a seventh stands twice: what is put for those is garbage
+  for (const bool async_compaction : {false, true}) {
+    const auto variable = OverSmallLog(100, async_compaction);
+    std::atomic<int64_t> added{0};
+    std::vector<std::thread> threads;
+    for (Key t = 0; t < kThreads; ++t) {
+      threads.emplace_back([&, t] {
+        for (Key call = 0; call < kCalls; ++call) {
+          std::vector<Key> keys;
+          for (Key i = 0; i < kKeys; ++i) keys.push_back((t * kCalls + call) * kKeys + (i % 7 == 6 ? i - 1 : i));
+          int64_t some = 0;
+          EV_EXPECT_OK(variable->AddRows(keys, {}, {ValuesOf(keys), {}, {}, {}}, &some));
+          added += some;
+        }
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
+    EXPECT_EQ(added, kThreads * kCalls * kKeys / 7 * 6);
+    EXPECT_EQ(variable->size(), added);
+    std::vector<Key> all = variable->Keys();
+    EXPECT_EQ(all.size(), static_cast<size_t>(added));
+    EV_ASSERT_OK(variable->FlushEvictions());
+    EXPECT_LE(variable->metrics().hot_rows, 100);
+    EXPECT_EQ(Lookup(*variable, all), ValuesOf(all));
+  }
+}
+
+#if !defined(NDEBUG)
+TEST(AddedRows, StayWhereTheLogIsCompactedBeforeTheyAreShown) {
+  const auto variable = OverSmallLog(4, false);
+  std::vector<Key> others(3000);
+  std::iota(others.begin(), others.end(), 100000);
+  test::Random random(3);
+  const auto train_others = [&] {
+    std::vector<Key> some;  // so that no segment dies whole
+    std::copy_if(others.begin(), others.end(), std::back_inserter(some), [&](Key) { return random.Below(3) == 0; });
+    test::Descend(variable.get(), some, std::vector<float>(some.size() * 4, -1.0f));
+    EV_EXPECT_OK(variable->FlushEvictions());
+  };
+  train_others();
+  const std::vector<Key> keys = {1, 2, 3, 4, 5, 6, 7, 8, 9};
+  int64_t compacted = 0;
+  test::SyncPointsGuard points;
+  points.Once("add_below.put", [&] {
+    compacted = variable->metrics().tiers[1].compaction_bytes;
+    for (int i = 0; i < 30; ++i) train_others();
+    compacted = variable->metrics().tiers[1].compaction_bytes - compacted;
+  });
+  int64_t added = 0;
+  EV_ASSERT_OK(variable->AddRows(keys, {}, {ValuesOf(keys), {}, {}, {}}, &added));
+  EXPECT_GT(compacted, 0);
+  EXPECT_EQ(added, 9);
+  EXPECT_EQ(Lookup(*variable, keys), ValuesOf(keys));
+  for (int i = 0; i < 10; ++i) train_others();
+  EXPECT_EQ(Lookup(*variable, keys), ValuesOf(keys));
+}
+#endif
 
 }  // namespace
 }  // namespace ev

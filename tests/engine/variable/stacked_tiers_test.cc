@@ -86,7 +86,7 @@ TEST(StackedTiers, ARowThatWasOnlyReadIsNotWrittenToTheBottomAgain) {
 }
 
 // What a load does with rows that DRAM has no room for.
-TEST(StackedTiers, AddedRowsThatDramHasNoRoomForGoToTheBottomAtOnce) {
+TEST(StackedTiers, AddedRowsGoToTheNextTierThatHasRoom) {
   Stack stack(10, 20, CacheStrategy::kLru);
   const std::vector<Key> keys = Range(0, 100);
   std::vector<float> values;
@@ -97,16 +97,19 @@ TEST(StackedTiers, AddedRowsThatDramHasNoRoomForGoToTheBottomAtOnce) {
   EXPECT_EQ(stack.variable->size(), 100);
   EXPECT_EQ(stack.Metrics(0).rows, 10);
   EXPECT_EQ(stack.Metrics(0).demotions, 0);
-  EXPECT_EQ(stack.middle.rows_put, 0);
-  EXPECT_EQ(stack.bottom.rows_put, 90);
-  EXPECT_EQ(stack.Metrics(2).rows, 90);
+  EXPECT_EQ(stack.Metrics(1).rows, 20);
+  EXPECT_EQ(stack.Metrics(1).demotions, 0);
+  EXPECT_EQ(stack.Metrics(2).rows, 70);
+  EXPECT_EQ(stack.middle.rows_put, 20);
+  EXPECT_EQ(stack.bottom.rows_put, 70);
   // A key keeps the row that it has, and what was put for it goes.
   EV_ASSERT_OK(stack.variable->AddRows(keys, {}, {std::vector<float>(values.size(), -1), {}, {}, {}}, &added));
   EXPECT_EQ(added, 0);
   EV_ASSERT_OK(stack.variable->FlushEvictions());
-  EXPECT_EQ(stack.bottom.rows_put, 190);
-  EXPECT_EQ(stack.bottom.rows, 90);
-  EXPECT_EQ(stack.Metrics(2).rows, 90);
+  EXPECT_EQ(stack.middle.rows_put, 20);
+  EXPECT_EQ(stack.bottom.rows_put, 170);
+  EXPECT_EQ(stack.bottom.rows, 70);
+  EXPECT_EQ(stack.Metrics(2).rows, 70);
   EXPECT_EQ(test::Lookup(*stack.variable, keys), values);
   // From then on they are rows like others.
   EV_ASSERT_OK(stack.Train(keys));
@@ -122,11 +125,28 @@ TEST(StackedTiers, AddedRowsThatTheBottomRefusesAreAnError) {
   const std::vector<float> values(keys.size() * kDim, 3.0f);
   int64_t added = 0;
   EXPECT_EQ(stack.variable->AddRows(keys, {}, {values, {}, {}, {}}, &added).code(), StatusCode::kOutOfSpace);
-  EXPECT_EQ(added, 10);
-  EXPECT_EQ(stack.variable->size(), 10);
+  EXPECT_EQ(added, 30);
+  EXPECT_EQ(stack.variable->size(), 30);
   stack.bottom.fail_puts = false;
   EV_ASSERT_OK(stack.variable->AddRows(keys, {}, {values, {}, {}, {}}, &added));
-  EXPECT_EQ(added, 90);
+  EXPECT_EQ(added, 70);
+  EXPECT_EQ(test::Lookup(*stack.variable, keys), values);
+}
+
+TEST(StackedTiers, AddedRowsStayWhereTheBottomFailsHalfWay) {
+  Stack stack(4, 4, CacheStrategy::kLfu);
+  const std::vector<Key> keys = Range(0, 20000);  // some steps of 4,096
+  const std::vector<float> values(keys.size() * kDim, 3.0f);
+  stack.bottom.puts_to_fail = 2;
+  int64_t added = 0;
+  EXPECT_EQ(stack.variable->AddRows(keys, {}, {values, {}, {}, {}}, &added).code(), StatusCode::kOutOfSpace);
+  EXPECT_EQ(added, 8 + 2 * 4096);
+  EXPECT_EQ(stack.variable->size(), added);
+  EXPECT_EQ(stack.Metrics(2).rows, 2 * 4096);
+  EV_ASSERT_OK(stack.variable->AddRows(keys, {}, {values, {}, {}, {}}, &added));
+  EXPECT_EQ(added, 20000 - 8 - 2 * 4096);
+  EXPECT_EQ(stack.Metrics(0).rows, 4);
+  EXPECT_EQ(stack.Metrics(1).rows, 4);
   EXPECT_EQ(test::Lookup(*stack.variable, keys), values);
 }
 
