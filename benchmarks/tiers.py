@@ -39,8 +39,9 @@ def measure(runner, sizes, suites, scratch):
 
 def _measure_training(runner, sizes, path):
   axes = ["--rows", sizes.rows, "--batch", sizes.batch, "--steps", sizes.steps, "--rounds", sizes.rounds, "--path", path]
-  runner.engine("tier_bench", "--tiers", ",".join(plan.CACHED_TIERS), "--warmup", sizes.warmup,
-                "--warmup_seconds", plan.WARMUP_SECONDS, "--turnovers", plan.TURNOVERS, *axes)
+  for tiers in plan.CACHED_TIERS:
+    runner.engine("tier_bench", "--tiers", ",".join(tiers), "--warmup", sizes.warmup,
+                  "--warmup_seconds", plan.WARMUP_SECONDS, "--turnovers", plan.TURNOVERS, *axes)
   # Past the page cache a step takes ten times as long.  One thread: with more of them, one read a row is as many at a time.
   device.read_at_random(runner, path)
   runner.engine("tier_bench", "--tiers", ",".join(plan.DIRECT_TIERS), "--threads", 1, "--warmup", sizes.warmup // 20,
@@ -70,7 +71,8 @@ def rows_of(records):
 def _speed_rows(group, table):
   rows = []
   for (ours, peer), target in plan.TIER_SPEEDUPS.items():
-    by_round = [{record["round"]: record for record in matching(table, tier=tier)} for tier in (ours, peer)]
+    in_turn = _in_turn(table, ours, peer)
+    by_round = [{record["round"]: record for record in matching(in_turn, tier=tier)} for tier in (ours, peer)]
     both = sorted(by_round[0].keys() & by_round[1].keys())
     pairs = [(by_round[0][r]["ids_per_s"] / by_round[1][r]["ids_per_s"],
               max(side[r]["other_cpu"] for side in by_round)) for r in both]
@@ -80,10 +82,19 @@ def _speed_rows(group, table):
   return rows
 
 
+def _in_turn(table, *tiers):
+  """The records of the first run that had all `tiers`; a run without the field was the only one."""
+  for run in dict.fromkeys(record.get("in_turn") for record in table):
+    records = [record for record in table if record.get("in_turn") == run]
+    if all(matching(records, tier=tier) for tier in tiers):
+      return records
+  return []
+
+
 def _cache_rows(group, table):
   """Whether what is said to be in the page cache was there: the worst tier."""
-  shares = {}
-  for tier in plan.CACHED_TIERS:
+  shares = {}  # by tier
+  for tier in set().union(*plan.CACHED_TIERS):
     for run in matching(table, tier=tier):
       if "device_read_bytes_per_step" in run:
         missed = max(1, run["misses_per_step"] * run["row_bytes"])

@@ -46,6 +46,7 @@ namespace ev::bench {
 namespace {
 
 struct Axes {
+  std::string tiers;  // --tiers
   uint64_t rows;
   int64_t dim;
   size_t batch;
@@ -314,6 +315,7 @@ void Table::Round(const std::vector<std::vector<Key>>& batches, const std::strin
       .Add("dim", axes_.dim)
       .Add("batch", static_cast<int64_t>(axes_.batch))
       .Add("percent", axes_.percent)
+      .Add("in_turn", axes_.tiers)
       .Add("strategy", axes_.strategy == CacheStrategy::kLru ? "lru" : "lfu")
       .Add("compaction", axes_.async_compaction ? "async" : "sync")
       .Add("steps", steps)
@@ -445,6 +447,7 @@ int main(int argc, char** argv) {
   if (compaction != "sync" && compaction != "async")
     Fail("--compaction: expected sync or async, received " + compaction);
   Axes axes;
+  for (const std::string& tier : tiers) axes.tiers += (axes.tiers.empty() ? "" : ",") + tier;
   axes.rows = static_cast<uint64_t>(arguments.Int("rows", 8000000));
   axes.dim = arguments.Int("dim", 32);
   axes.batch = static_cast<size_t>(arguments.Int("batch", kBatch));
