@@ -104,25 +104,23 @@ int64_t ResidentBytes() {
   return resident * sysconf(_SC_PAGESIZE);
 }
 
-int64_t PeakResidentBytes() {
-  std::ifstream status("/proc/self/status");
+namespace {
+
+// The number behind `wanted` in a file of /proc.
+int64_t NumberBehind(const std::string& wanted, const char* path) {
+  std::ifstream file(path);
   std::string word;
-  while (status >> word && word != "VmHWM:") {
+  while (file >> word && word != wanted) {
   }
-  int64_t kilobytes = 0;
-  if (!(status >> kilobytes)) Fail("/proc/self/status: expected VmHWM");
-  return kilobytes * 1024;
+  int64_t number = 0;
+  if (!(file >> number)) Fail(std::string(path) + ": expected " + wanted);
+  return number;
 }
 
-int64_t DeviceReadBytes() {
-  std::ifstream io("/proc/self/io");
-  std::string word;
-  while (io >> word && word != "read_bytes:") {
-  }
-  int64_t bytes = 0;
-  if (!(io >> bytes)) Fail("/proc/self/io: expected read_bytes");
-  return bytes;
-}
+}  // namespace
+
+int64_t PeakResidentBytes() { return NumberBehind("VmHWM:", "/proc/self/status") * 1024; }
+int64_t DeviceReadBytes() { return NumberBehind("read_bytes:", "/proc/self/io"); }
 
 void ForgetPeak() {
   if (!(std::ofstream("/proc/self/clear_refs") << "5" << std::flush)) Fail("/proc/self/clear_refs: cannot be written");
