@@ -12,7 +12,7 @@ enum class Isa : uint8_t { kPlain, kAvx2, kAvx512 };
 
 Isa BestIsa();
 const char* IsaName(Isa isa);
-// Cores of one maker like their misses in another order than those of the others do; see docs/adr/0008.
+// Which order of misses keeps a core busiest differs by maker: docs/adr/0008-a-lookup-is-a-pipeline.md.
 bool IsIntel();
 
 }  // namespace ev
