@@ -133,7 +133,7 @@ TEST_P(EnvReads, ALongReadThatWasUsedMakesRoomForTheNext) {
   EXPECT_EQ(visits, requests.size());
 }
 
-// The same for long reads, which are taken one by one, and with more memory than they can take.
+// Errors among long reads, which are visited one by one, also where there is more memory than all of them take.
 TEST_P(EnvReads, AnErrorEndsABatchOfLongReads) {
   constexpr uint32_t kLength = 5 * 4096;
   std::vector<ReadRequest> requests;
