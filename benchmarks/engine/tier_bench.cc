@@ -1,5 +1,5 @@
 // Training of tables that DRAM holds a part of: steps of lookup and Adagrad through the facade, one table for each way to keep
-// the rest, in turn, A-B-A-B, on the same ids.
+// the rest, in turn, A-B-A-B, on the same ids.  Each table has a process of its own: LevelDB maps a thousand files of a process.
 //
 //   dram              all rows in DRAM
 //   ssd_buffered      DRAM_SSDHASH as a variable makes it: through the page cache
@@ -18,8 +18,8 @@
 //                  --warmup 40 --steps 60 (of a round)              --rounds 3                  --compaction sync
 //                  --warmup_seconds 16 --round_seconds 8 (at most)  --path . (files go into a new directory there, which is
 //                  --turnovers 0                                    deleted)
-// With --turnovers a log is warmed up, for as long as it takes, until so many times its rows were put to it since the fill: how
-// much compaction copies settles only when no file of the fill is left (two).
+// With --turnovers the tiers of a variable are warmed up, for as long as it takes, until so many times their rows were put to
+// them since the fill: how much compaction copies settles only when nothing of the fill is left (two).
 // Sweeps --dists; a line of JSON for each distribution, round and table.
 #include <unistd.h>
 
@@ -33,6 +33,7 @@
 #include "benchmarks/engine/baseline_tiers.h"
 #include "benchmarks/engine/harness.h"
 #include "benchmarks/engine/ids.h"
+#include "benchmarks/engine/turns.h"
 #include "ev_tf/base/executor.h"
 #include "ev_tf/optim/adagrad.h"
 #include "ev_tf/tier/ssd_log/ssd_log_tier.h"
@@ -185,6 +186,9 @@ std::vector<float> Weights(size_t n, uint64_t seed) {
   return weights;
 }
 
+// Whether a variable has such a lower tier, and not only this benchmark.
+bool IsOfAVariable(const std::string& kind) { return kind == "ssd_buffered" || kind == "ssd_direct" || kind == "leveldb"; }
+
 class Table {
  public:
   Table(std::string kind, const Axes& axes)
@@ -224,7 +228,7 @@ class Table {
       Apply(KeysOf(rows));
     }
     if (variable_->size() != static_cast<int64_t>(axes_.rows)) Fail(kind_ + ": the fill lost rows");
-    if (lower_ != nullptr && lower_->log() != nullptr) filled_with_ = lower_->log()->metrics().rows_put;
+    if (lower_ != nullptr) filled_with_ = lower_->puts().rows;
     return WallSeconds() - start;
   }
 
@@ -237,7 +241,7 @@ class Table {
     const double start = WallSeconds();
     for (size_t i = 0; !batches.empty(); ++i) {
       const bool due = i < batches.size() && WallSeconds() - start <= axes_.warmup_seconds;
-      if (!due && (lower_ == nullptr || lower_->log() == nullptr || Turnovers() >= axes_.turnovers)) break;
+      if (!due && (!IsOfAVariable(kind_) || Turnovers() >= axes_.turnovers)) break;
       Step(batches[i % batches.size()]);
     }
   }
@@ -246,10 +250,9 @@ class Table {
   void Round(const std::vector<std::vector<Key>>& batches, const std::string& dist, int round, JsonLine* line);
 
  private:
-  // Rows put to the log since the fill / rows in it.
+  // Rows put to the lower tier since the fill / rows in it.
   double Turnovers() const {
-    const SsdLogMetrics log = lower_->log()->metrics();
-    return static_cast<double>(log.rows_put - filled_with_) / static_cast<double>(std::max<uint64_t>(log.rows, 1));
+    return static_cast<double>(lower_->puts().rows - filled_with_) / static_cast<double>(lower_->size());
   }
 
   void Apply(const std::vector<Key>& keys) {
@@ -264,7 +267,7 @@ class Table {
   std::vector<float> out_;
   std::unique_ptr<Executor> executor_;
   std::shared_ptr<TimedTier> lower_;
-  uint64_t filled_with_ = 0;                     // rows put to the log by then
+  int64_t filled_with_ = 0;                      // rows put to the lower tier by then
   std::unique_ptr<EmbeddingVariable> variable_;  // before its tier
 };
 
@@ -337,12 +340,10 @@ void Table::Round(const std::vector<std::vector<Key>>& batches, const std::strin
         .Add("read_s_per_step", (got.seconds - gets.seconds) / static_cast<double>(steps))
         .Add("put_s_per_step", (put.seconds - puts.seconds) / static_cast<double>(steps))
         .Add("device_read_bytes_per_step", Over(DeviceReadBytes() - read_before, steps))
-        .Add("lower_bytes", after.lower_bytes);
+        .Add("lower_bytes", after.lower_bytes)
+        .Add("turnovers", Turnovers());
   }
-  if (log != nullptr) {
-    AddLog(log_before, log->metrics(), dirty * after.row_bytes, line);
-    line->Add("turnovers", Turnovers());
-  }
+  if (log != nullptr) AddLog(log_before, log->metrics(), dirty * after.row_bytes, line);
   line->Add("other_cpu", contention.Read());
 }
 
@@ -398,38 +399,42 @@ std::vector<uint32_t> FillOrder(const Axes& axes, const std::string& dist) {
   return by_rank;
 }
 
-void Run(const std::vector<std::string>& tiers, const std::vector<std::string>& dists, int rounds, const Axes& axes) {
-  std::vector<std::unique_ptr<Table>> tables;
-  const std::vector<uint32_t> order = FillOrder(axes, dists.front());
-  for (const std::string& tier : tiers) {
-    tables.push_back(std::make_unique<Table>(tier, axes));
-    const double seconds = tables.back()->Fill(order);
-    JsonLine()
-        .Add("bench", "tier_fill")
-        .Add("tier", tier)
-        .Add("rows", static_cast<int64_t>(axes.rows))
-        .Add("rows_per_s", static_cast<double>(axes.rows) / seconds);
-    WaitForQuiet();
-  }
-  uint64_t seed = 1;
+// What the process of one table does, turn by turn: it fills it, and for each distribution warms it up and trains it for rounds.
+void RunTable(const std::string& tier, const std::vector<std::string>& dists, int rounds, const Axes& axes,
+              const Turns::Turn& turn) {
+  turn.Wait();
+  Table table(tier, axes);
+  const double seconds = table.Fill(FillOrder(axes, dists.front()));
+  JsonLine()
+      .Add("bench", "tier_fill")
+      .Add("tier", tier)
+      .Add("rows", static_cast<int64_t>(axes.rows))
+      .Add("rows_per_s", static_cast<double>(axes.rows) / seconds);
+  WaitForQuiet();
+  uint64_t seed = 1;  // of the same batches in each process
   for (const std::string& dist : dists) {
-    const auto warmup = KeyBatches(axes, dist, axes.warmup, seed++);
-    for (const auto& table : tables) {
-      table->WarmUp(warmup);
+    turn.Done();
+    turn.Wait();
+    table.WarmUp(KeyBatches(axes, dist, axes.warmup, seed++));
+    WaitForQuiet();
+    for (int round = 0; round < rounds; ++round) {
+      turn.Done();
+      turn.Wait();
+      JsonLine line;
+      table.Round(KeyBatches(axes, dist, axes.steps, seed++), dist, round, &line);
+      if (tier == "ssd_direct") line.Add("device_reads_per_s", RawReads(axes.directory, 1024, seed));
       WaitForQuiet();
     }
-    for (int round = 0; round < rounds; ++round) {
-      const auto batches = KeyBatches(axes, dist, axes.steps, seed++);
-      for (const auto& table : tables) {
-        JsonLine line;
-        table->Round(batches, dist, round, &line);
-        if (table->kind() == "ssd_direct") {
-          line.Add("device_reads_per_s", RawReads(axes.directory, 1024, seed));
-        }
-        WaitForQuiet();
-      }
-    }
   }
+  turn.Done();
+}
+
+void Run(const std::vector<std::string>& tiers, const std::vector<std::string>& dists, int rounds, const Axes& axes) {
+  Turns turns;
+  for (const std::string& tier : tiers) {
+    turns.Add([&](const Turns::Turn& turn) { RunTable(tier, dists, rounds, axes, turn); });
+  }
+  turns.Run(1 + static_cast<int>(dists.size()) * (1 + rounds));
 }
 
 }  // namespace

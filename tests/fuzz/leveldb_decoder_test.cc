@@ -54,8 +54,8 @@ TEST(LevelDbDecoder, AnyEntries) {
       }
       const bool right_sizes = random.OneIn(2);
       for (uint64_t n = as_it_was ? 0 : random.Below(20); n > 0; --n) {
-        const std::string key = AnyBytes(&random, right_sizes ? 12 : random.Below(20));
-        const std::string row = AnyBytes(&random, right_sizes ? kRowBytes : random.Below(40));
+        const std::string key = AnyBytes(&random, right_sizes ? leveldb_format::kRowKeyBytes : random.Below(20));
+        const std::string row = AnyBytes(&random, right_sizes ? leveldb_format::kKeyBytes + kRowBytes : random.Below(40));
         if (key.size() <= 1) continue;
         ASSERT_TRUE(db->Put(leveldb::WriteOptions(), key, row).ok());
       }

@@ -106,18 +106,44 @@ TEST(TierReopenModel, LevelDb) {
   EV_ASSERT_OK(LevelDbTier::Open(options, &tier));
   using Rows = std::map<std::pair<Key, Position>, std::vector<std::byte>>;
   Rows model;
+  Rows removed;  // since the last flush: they may be back
+  const auto scan = [&] {
+    Rows found;
+    EXPECT_TRUE(tier->Scan([&](Key key, Position position, Span<const std::byte> row) {
+                      found[{key, position}].assign(row.begin(), row.end());
+                    })
+                    .ok());
+    return found;
+  };
   const int steps = test::Rounds(400, 4);
   for (int step = 1; step <= steps; ++step) {
     switch (random.Below(6)) {
-      case 0:
+      case 0: {
         tier.reset();
         EV_ASSERT_OK(LevelDbTier::Open(options, &tier));
+        Rows found = scan();
+        for (const auto& [where, row] : model) {
+          ASSERT_EQ(found.count(where), 1u) << "step " << step;
+          ASSERT_EQ(found[where], row) << "step " << step;
+        }
+        for (const auto& [where, row] : found) {
+          if (model.count(where) != 0) continue;
+          ASSERT_EQ(removed.count(where), 1u) << "step " << step << ": was never put, or was flushed away";
+          ASSERT_EQ(removed[where], row) << "step " << step;
+        }
+        model = std::move(found);
+        removed.clear();
         break;
-      case 1: EV_ASSERT_OK(tier->Flush()); break;
+      }
+      case 1:
+        EV_ASSERT_OK(tier->Flush());
+        removed.clear();
+        break;
       case 2:
         for (auto it = model.begin(); it != model.end();) {
           if (random.OneIn(2)) {
             tier->Remove({&it->first.first, 1}, {&it->first.second, 1});
+            removed[it->first] = it->second;
             it = model.erase(it);
           } else {
             ++it;
@@ -142,11 +168,7 @@ TEST(TierReopenModel, LevelDb) {
     }
     ASSERT_EQ(tier->size(), model.size()) << "step " << step;
     if (!random.OneIn(8)) continue;
-    Rows found;
-    EV_ASSERT_OK(tier->Scan([&](Key key, Position position, Span<const std::byte> row) {
-      found[{key, position}].assign(row.begin(), row.end());
-    }));
-    ASSERT_EQ(found, model) << "step " << step;
+    ASSERT_EQ(scan(), model) << "step " << step;
   }
 }
 #endif

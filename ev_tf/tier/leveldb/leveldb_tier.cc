@@ -24,15 +24,15 @@ namespace {
 using leveldb_format::kFormatBytes;
 using leveldb_format::kFormatKey;
 using leveldb_format::kFormatKeyBytes;
+using leveldb_format::kKeyBytes;
 using leveldb_format::kMagic;
 using leveldb_format::kRowKeyBytes;
 
-constexpr uint64_t kPositions = uint64_t{kMaxPosition} + 1;
 constexpr size_t kSharedCacheBytes = size_t{256} << 20;
 // Rows of one write.  A bigger Put is several writes, and is undone if a later one fails: a batch is copied twice on its way.
-constexpr size_t kBatchBytes = size_t{32} << 20;
-// Deletions of 12 bytes that may wait for a write; more are written by who removes.
-constexpr size_t kManyKept = size_t{1} << 20;
+constexpr size_t kBatchBytes = size_t{8} << 20;
+// Deletions of one write.
+constexpr size_t kDeletions = size_t{1} << 14;
 
 leveldb::Cache* SharedCache() {
   static leveldb::Cache* cache =
@@ -40,14 +40,22 @@ leveldb::Cache* SharedCache() {
   return cache;
 }
 
-// Indices [first, last) in the order of their keys: that of the database, in which blocks are read once, and the paths to
-// neighbours in LevelDB's memory are in the cache.
-std::vector<uint32_t> InKeyOrder(Span<const Key> keys, size_t first, size_t last) {
-  std::vector<uint32_t> order(last - first);
-  std::iota(order.begin(), order.end(), static_cast<uint32_t>(first));
-  std::sort(order.begin(), order.end(), [&](uint32_t a, uint32_t b) { return keys[a] < keys[b]; });
+// The order of the database, in which blocks are read once, and the paths to neighbours are in the cache.
+std::vector<uint32_t> InOrder(Span<const Position> positions) {
+  std::vector<uint32_t> order(positions.size());
+  std::iota(order.begin(), order.end(), uint32_t{0});
+  std::sort(order.begin(), order.end(), [&](uint32_t a, uint32_t b) { return positions[a] < positions[b]; });
   return order;
 }
+
+class RowKey {
+ public:
+  explicit RowKey(Position position) { leveldb_format::EncodePosition(position, bytes_); }
+  leveldb::Slice slice() const { return {bytes_, sizeof(bytes_)}; }
+
+ private:
+  char bytes_[kRowKeyBytes];
+};
 
 leveldb::Slice FormatKey() { return {kFormatKey, kFormatKeyBytes}; }
 
@@ -85,18 +93,18 @@ LevelDbTuning LevelDbTuning::LevelDbDefaults() {
 }
 
 LevelDbTier::LevelDbTier(const LevelDbOptions& options)
-    : path_(options.path), row_bytes_(options.row_bytes), asked_(options) {}
+    : path_(options.path), row_bytes_(options.row_bytes), asked_(options), sweep_(options.most_rows) {}
 
-LevelDbTier::~LevelDbTier() {
-  if (db_ == nullptr) return;
-  std::lock_guard<std::mutex> lock(mu_);
-  static_cast<void>(WriteAllDeletions());  // what cannot be removed is found by who keeps old rows, as after a crash
-}
+LevelDbTier::~LevelDbTier() = default;
 
 Status LevelDbTier::Open(const LevelDbOptions& options, std::unique_ptr<LevelDbTier>* out) {
   if (options.row_bytes == 0 || options.row_bytes > UINT32_MAX) {
     return InvalidArgument("leveldb tier " + options.path + ": row_bytes: expected 1 to 2^32 - 1, found " +
                            std::to_string(options.row_bytes));
+  }
+  if (options.most_rows == 0 || options.most_rows > size_t{kMaxPosition} + 1) {
+    return InvalidArgument("leveldb tier " + options.path + ": most_rows: expected 1 to 2^30 - 1, found " +
+                           std::to_string(options.most_rows));
   }
   if (options.path.empty()) return InvalidArgument("leveldb tier: path: expected a directory, found an empty string");
   std::unique_ptr<LevelDbTier> tier(new LevelDbTier(options));
@@ -168,7 +176,6 @@ Status LevelDbTier::Recover() {
   bool ours = false;
   EV_RETURN_IF_ERROR(CheckFormat(&ours));
   if (!ours) {
-    next_ = asked_.first_position;
     char format[kFormatBytes];
     std::memcpy(format, kMagic, sizeof(kMagic));
     leveldb_format::EncodeLittleEndian32(leveldb_format::kVersion, format + sizeof(kMagic));
@@ -178,46 +185,51 @@ Status LevelDbTier::Recover() {
     return FromLevelDb(db_->Put(synced, FormatKey(), leveldb::Slice(format, kFormatBytes)),
                        Where() + ": write the format");
   }
-  size_t count = 0;
-  uint64_t next = 0;
-  EV_RETURN_IF_ERROR(Scan([&](Key, Position position, Span<const std::byte>) {
-    ++count;
-    next = std::max(next, uint64_t{position} + 1);
-  }));
-  // Numbers above the highest are free until the count starts again.
-  next_ = next;
-  size_ = count;
-  return OkStatus();
+  const std::unique_ptr<leveldb::Iterator> it(NewScan());
+  for (it->SeekToFirst(); it->Valid(); it->Next()) {
+    if (it->key() == FormatKey()) continue;
+    EV_RETURN_IF_ERROR(CheckEntry(*it));
+    const Position position = leveldb_format::DecodePosition(it->key().data());
+    if (position >= asked_.most_rows) {
+      return Corruption(Where() + ": expected positions below " + std::to_string(asked_.most_rows) + ", found " +
+                        std::to_string(position));
+    }
+    sweep_.TakeThis(position);
+  }
+  size_ = sweep_.taken();
+  return FromLevelDb(it->status(), Where() + ": scan");
 }
 
-Status LevelDbTier::Scan(const Visitor& visit) const {
+std::unique_ptr<leveldb::Iterator> LevelDbTier::NewScan() const {
   leveldb::ReadOptions options;
   options.verify_checksums = true;
   options.fill_cache = false;
-  std::vector<RowKey> removed;
+  return std::unique_ptr<leveldb::Iterator>(db_->NewIterator(options));
+}
+
+Status LevelDbTier::CheckEntry(const leveldb::Iterator& entry) const {
+  if (entry.key().size() == kRowKeyBytes && entry.value().size() == kKeyBytes + row_bytes_) return OkStatus();
+  return Corruption(Where() + ": expected keys of " + std::to_string(kRowKeyBytes) + " bytes and values of " +
+                    std::to_string(kKeyBytes + row_bytes_) + " bytes, found " + std::to_string(entry.key().size()) +
+                    " and " + std::to_string(entry.value().size()));
+}
+
+Status LevelDbTier::Scan(const Visitor& visit) const {
   std::unique_ptr<leveldb::Iterator> it;
+  std::unique_ptr<const PositionSweep> rows;  // of the same moment
   {
-    const std::scoped_lock lock(mu_, kept_mu_);
-    removed = kept_;
-    vacated_.ForEach([&](const VacatedPositions::Entry& entry) {
-      leveldb_format::EncodeRowKey(entry.key, entry.position, removed.emplace_back().data());
-    });
-    it.reset(db_->NewIterator(options));
+    const std::scoped_lock lock(mu_, sweep_mu_);
+    rows = std::make_unique<const PositionSweep>(sweep_);
+    it = NewScan();
   }
-  std::sort(removed.begin(), removed.end());
   for (it->SeekToFirst(); it->Valid(); it->Next()) {
-    const leveldb::Slice key = it->key();
-    const leveldb::Slice row = it->value();
-    if (key == FormatKey()) continue;
-    RowKey row_key{};
-    std::memcpy(row_key.data(), key.data(), std::min(key.size(), row_key.size()));
-    if (std::binary_search(removed.begin(), removed.end(), row_key)) continue;
-    if (key.size() != kRowKeyBytes || row.size() != row_bytes_) {
-      return Corruption(Where() + ": expected keys of 12 bytes and rows of " + std::to_string(row_bytes_) +
-                        " bytes, found " + std::to_string(key.size()) + " and " + std::to_string(row.size()));
-    }
-    visit(leveldb_format::DecodeKey(key.data()), leveldb_format::DecodePosition(key.data()),
-          {reinterpret_cast<const std::byte*>(row.data()), row.size()});
+    if (it->key() == FormatKey()) continue;
+    EV_RETURN_IF_ERROR(CheckEntry(*it));
+    const Position position = leveldb_format::DecodePosition(it->key().data());
+    if (!rows->IsTaken(position)) continue;
+    const char* value = it->value().data();
+    visit(leveldb_format::DecodeKey(value), position,
+          {reinterpret_cast<const std::byte*>(value) + kKeyBytes, row_bytes_});
   }
   return FromLevelDb(it->status(), Where() + ": scan");
 }
@@ -225,104 +237,73 @@ Status LevelDbTier::Scan(const Visitor& visit) const {
 Status LevelDbTier::Get(Span<const Key> keys, Span<const Position> positions, Span<std::byte> rows) {
   leveldb::ReadOptions options;
   options.verify_checksums = asked_.tuning.verify_checksums;
-  std::string row;
-  RowKey row_key;
-  for (const uint32_t i : InKeyOrder(keys, 0, keys.size())) {
-    leveldb_format::EncodeRowKey(keys[i], positions[i], row_key.data());
-    const leveldb::Status status = db_->Get(options, leveldb::Slice(row_key.data(), row_key.size()), &row);
-    if (!status.ok()) {
-      return FromLevelDb(status, Where() + ": key " + std::to_string(keys[i]) + " at " + std::to_string(positions[i]));
+  std::string value;
+  for (const uint32_t i : InOrder(positions)) {
+    const auto here = [&] {
+      return Where() + ": key " + std::to_string(keys[i]) + " at " + std::to_string(positions[i]);
+    };
+    const leveldb::Status status = db_->Get(options, RowKey(positions[i]).slice(), &value);
+    if (!status.ok()) return FromLevelDb(status, here());
+    if (value.size() != kKeyBytes + row_bytes_) {
+      return Corruption(here() + ": expected a value of " + std::to_string(kKeyBytes + row_bytes_) + " bytes, found " +
+                        std::to_string(value.size()));
     }
-    if (row.size() != row_bytes_) {
-      return Corruption(Where() + ": key " + std::to_string(keys[i]) + ": expected a row of " +
-                        std::to_string(row_bytes_) + " bytes, found " + std::to_string(row.size()));
-    }
-    std::memcpy(rows.data() + i * row_bytes_, row.data(), row_bytes_);
+    if (leveldb_format::DecodeKey(value.data()) != keys[i]) return NotFound(here() + ": found another key's row");
+    std::memcpy(rows.data() + i * row_bytes_, value.data() + kKeyBytes, row_bytes_);
   }
   return OkStatus();
 }
 
-Status LevelDbTier::TakePosition(Key key, Position* position) {
-  for (;;) {
-    const uint64_t number = next_.fetch_add(1, std::memory_order_relaxed);
-    const auto candidate = static_cast<Position>(number % kPositions);
-    leveldb::Status status = leveldb::Status::NotFound("");
-    if (number >= kPositions) {  // before, nobody has had it
-      RowKey row_key;
-      leveldb_format::EncodeRowKey(key, candidate, row_key.data());
-      std::string row;
-      status = db_->Get(leveldb::ReadOptions(), leveldb::Slice(row_key.data(), row_key.size()), &row);
-    }
-    if (status.IsNotFound()) {
-      *position = candidate;
-      return OkStatus();
-    }
-    if (!status.ok()) return FromLevelDb(status, Where() + ": look for a free position");
-  }
-}
-
 Status LevelDbTier::PutChunk(Span<const Key> keys, Span<const std::byte> rows, size_t first, size_t last,
-                             Span<Position> positions, std::vector<RowKey>* added) {
-  leveldb::WriteBatch batch;
-  const std::vector<uint32_t> order = InKeyOrder(keys, first, last);
-  std::lock_guard<std::mutex> lock(mu_);
+                             Span<Position> positions) {
   {
-    std::lock_guard<std::mutex> kept(kept_mu_);
-    for (const uint32_t i : order) positions[i] = vacated_.Take(keys[i]);
+    std::lock_guard<std::mutex> lock(sweep_mu_);
+    for (size_t i = first; i < last; ++i) positions[i] = sweep_.Take();
   }
-  Status status;
-  for (const uint32_t i : order) {
-    if (positions[i] == VacatedPositions::kNone && status.ok()) status = TakePosition(keys[i], &positions[i]);
-    if (positions[i] == VacatedPositions::kNone) continue;
-    RowKey& row_key = added->emplace_back();
-    leveldb_format::EncodeRowKey(keys[i], positions[i], row_key.data());
-    batch.Put(leveldb::Slice(row_key.data(), row_key.size()),
-              leveldb::Slice(reinterpret_cast<const char*>(rows.data()) + i * row_bytes_, row_bytes_));
+  leveldb::WriteBatch batch;
+  std::string value(kKeyBytes + row_bytes_, '\0');
+  for (size_t i = first; i < last; ++i) {
+    leveldb_format::EncodeKey(keys[i], value.data());
+    std::memcpy(value.data() + kKeyBytes, rows.data() + i * row_bytes_, row_bytes_);
+    batch.Put(RowKey(positions[i]).slice(), value);
   }
-  return status.ok() ? Write(&batch) : status;
+  return Write(&batch);
 }
 
 Status LevelDbTier::Put(Span<const Key> keys, Span<const std::byte> rows, Span<Position> positions) {
   const size_t n = keys.size();
-  const size_t before = size_.fetch_add(n, std::memory_order_relaxed);
-  if (before + n > kPositions) {
-    size_.fetch_sub(n, std::memory_order_relaxed);
-    return OutOfSpace(Where() + ": expected at most " + std::to_string(kPositions) + " rows, " +
-                      std::to_string(before) + " are there and " + std::to_string(n) + " more are wanted");
-  }
   const size_t step = std::max<size_t>(1, kBatchBytes / row_bytes_);
-  std::vector<RowKey> added;
-  added.reserve(n);
-  for (size_t first = 0; first < n; first += step) {
-    Status status = PutChunk(keys, rows, first, std::min(first + step, n), positions, &added);
-    if (!status.ok()) {
-      size_.fetch_sub(n, std::memory_order_relaxed);
-      std::lock_guard<std::mutex> lock(kept_mu_);
-      kept_.insert(kept_.end(), added.begin(), added.end());  // also what failed: LevelDB's log may hold it
-      return status;
+  std::lock_guard<std::mutex> lock(mu_);
+  size_t excess = 0;
+  {
+    std::lock_guard<std::mutex> sweep(sweep_mu_);
+    if (n > asked_.most_rows - sweep_.taken()) {
+      return OutOfSpace(Where() + ": expected at most " + std::to_string(asked_.most_rows) + " rows, " +
+                        std::to_string(sweep_.taken()) + " are there and " + std::to_string(n) + " more are wanted");
     }
+    excess = sweep_.stale() - std::min(sweep_.stale(), sweep_.taken() + n);
   }
+  for (size_t first = 0; first < n; first += step) {
+    const size_t last = std::min(first + step, n);
+    const Status status = PutChunk(keys, rows, first, last, positions);
+    if (status.ok()) continue;
+    GiveBack(positions.subspan(0, last));  // what failed may be in LevelDB's log
+    return status;
+  }
+  size_.fetch_add(n, std::memory_order_relaxed);
+  // The rows are there: if this fails the next write says so.
+  if (excess > 0) static_cast<void>(DeleteStale(std::min(excess, kDeletions)));
   return OkStatus();
 }
 
-void LevelDbTier::Remove(Span<const Key> keys, Span<const Position> positions) {
-  if (keys.empty()) return;
-  size_.fetch_sub(keys.size(), std::memory_order_relaxed);
-  size_t kept = 0;
-  {
-    std::lock_guard<std::mutex> lock(kept_mu_);
-    vacated_.Fit(size() + keys.size());
-    for (size_t i = 0; i < keys.size(); ++i) {
-      VacatedPositions::Entry lost;
-      vacated_.Add(keys[i], positions[i], &lost);
-      if (lost.position == VacatedPositions::kNone) continue;
-      leveldb_format::EncodeRowKey(lost.key, lost.position, kept_.emplace_back().data());
-    }
-    kept = kept_.size();
-  }
-  if (kept < kManyKept) return;
-  const std::unique_lock<std::mutex> lock(mu_, std::try_to_lock);
-  if (lock.owns_lock()) static_cast<void>(Write(nullptr));  // or they wait on, and the next Put or Flush says why
+void LevelDbTier::Remove(Span<const Key> /*keys*/, Span<const Position> positions) {
+  GiveBack(positions);
+  size_.fetch_sub(positions.size(), std::memory_order_relaxed);
+}
+
+void LevelDbTier::GiveBack(Span<const Position> positions) {
+  std::lock_guard<std::mutex> lock(sweep_mu_);
+  for (const Position position : positions) sweep_.GiveBack(position);
 }
 
 Status LevelDbTier::StartNewLog() {
@@ -336,45 +317,48 @@ Status LevelDbTier::Write(leveldb::WriteBatch* batch) {
     EV_RETURN_IF_ERROR(StartNewLog());
     log_is_torn_ = false;
   }
-  std::vector<RowKey> removed;
-  {
-    std::lock_guard<std::mutex> lock(kept_mu_);
-    removed = kept_;
-  }
-  if (!removed.empty()) {
-    std::sort(removed.begin(), removed.end());
-    leveldb::WriteBatch deletions;
-    for (const RowKey& row_key : removed) deletions.Delete(leveldb::Slice(row_key.data(), row_key.size()));
-    const leveldb::Status status = db_->Write(leveldb::WriteOptions(), &deletions);
-    log_is_torn_ = !status.ok();
-    EV_RETURN_IF_ERROR(FromLevelDb(status, Where() + ": remove rows"));
-    std::lock_guard<std::mutex> lock(kept_mu_);
-    kept_.erase(kept_.begin(), kept_.begin() + static_cast<std::ptrdiff_t>(removed.size()));
-  }
-  if (batch == nullptr) return OkStatus();
   const leveldb::Status status = db_->Write(leveldb::WriteOptions(), batch);
   log_is_torn_ = !status.ok();
   return FromLevelDb(status, Where() + ": write");
 }
 
-Status LevelDbTier::WriteAllDeletions() {
+Status LevelDbTier::DeleteStale(size_t n) {
+  std::vector<Position> positions;
   {
-    std::lock_guard<std::mutex> lock(kept_mu_);
-    vacated_.ForEach([&](const VacatedPositions::Entry& entry) {
-      leveldb_format::EncodeRowKey(entry.key, entry.position, kept_.emplace_back().data());
-    });
-    vacated_.Clear();
+    std::lock_guard<std::mutex> lock(sweep_mu_);
+    positions = sweep_.TakeStale(n);
   }
-  return Write(nullptr);
+  leveldb::WriteBatch batch;
+  for (const Position position : positions) batch.Delete(RowKey(position).slice());
+  const Status status = Write(&batch);
+  if (status.ok()) return status;
+  std::lock_guard<std::mutex> lock(sweep_mu_);
+  sweep_.MarkStale(positions);
+  return status;
+}
+
+size_t LevelDbTier::stale() const {
+  std::lock_guard<std::mutex> lock(sweep_mu_);
+  return sweep_.stale();
 }
 
 Status LevelDbTier::Flush() {
   std::lock_guard<std::mutex> lock(mu_);
-  EV_RETURN_IF_ERROR(WriteAllDeletions());
+  for (size_t left = stale(); left > 0; left -= std::min(left, kDeletions)) {
+    EV_RETURN_IF_ERROR(DeleteStale(kDeletions));
+  }
   // A synced write would make the newest log durable, not one that LevelDB has just left for it.  The second call waits
   // until what the first one handed over stands in a file, which LevelDB syncs.
   EV_RETURN_IF_ERROR(StartNewLog());
+  log_is_torn_ = false;
   return StartNewLog();
+}
+
+TierMetrics LevelDbTier::tier_metrics() const {
+  TierMetrics m = Tier::tier_metrics();
+  std::lock_guard<std::mutex> lock(sweep_mu_);
+  m.index_bytes = static_cast<int64_t>(sweep_.bytes());
+  return m;
 }
 
 size_t LevelDbTier::bytes() const {

@@ -69,6 +69,16 @@ class LevelDbTierTest : public ::testing::Test {
     EXPECT_TRUE(status.ok()) << status.ToString();
     return rows;
   }
+  // Of the database, which is closed.
+  size_t Entries() const {
+    leveldb::DB* raw = nullptr;
+    EXPECT_TRUE(leveldb::DB::Open(leveldb::Options(), options_.path, &raw).ok());
+    const std::unique_ptr<leveldb::DB> db(raw);
+    const std::unique_ptr<leveldb::Iterator> it(db->NewIterator(leveldb::ReadOptions()));
+    size_t entries = 0;
+    for (it->SeekToFirst(); it->Valid(); it->Next()) ++entries;
+    return entries;
+  }
   std::vector<std::string> Files(const std::string& extension) const {
     std::vector<std::string> files;
     for (const auto& entry : fs::directory_iterator(options_.path)) {
@@ -84,30 +94,30 @@ class LevelDbTierTest : public ::testing::Test {
   std::unique_ptr<LevelDbTier> tier_;
 };
 
-TEST_F(LevelDbTierTest, ByteOrderIsTheOrderOfNumbers) {
-  const std::vector<Key> keys = {INT64_MIN, INT64_MIN + 1, -65536, -256, -255, -1, 0, 1, 255, 256, 65536, INT64_MAX};
+TEST_F(LevelDbTierTest, ByteOrderIsTheOrderOfPositions) {
   std::string last(1, '\0');  // the format key is before all of them
-  for (const Key key : keys) {
-    for (const Position position : {Position{0}, Position{255}, Position{256}, kMaxPosition}) {
-      char bytes[leveldb_format::kRowKeyBytes];
-      leveldb_format::EncodeRowKey(key, position, bytes);
-      const std::string row_key(bytes, sizeof(bytes));
-      EXPECT_LT(last, row_key) << key;
-      EXPECT_EQ(leveldb_format::DecodeKey(bytes), key);
-      EXPECT_EQ(leveldb_format::DecodePosition(bytes), position);
-      last = row_key;
-    }
+  for (const Position position : {0u, 1u, 255u, 256u, 65535u, 65536u, (1u << 24) - 1, 1u << 24, kMaxPosition}) {
+    char bytes[leveldb_format::kRowKeyBytes];
+    leveldb_format::EncodePosition(position, bytes);
+    const std::string row_key(bytes, sizeof(bytes));
+    EXPECT_LT(last, row_key) << position;
+    EXPECT_EQ(leveldb_format::DecodePosition(bytes), position);
+    last = row_key;
+  }
+  for (const Key key : {INT64_MIN, int64_t{-65536}, int64_t{-1}, int64_t{0}, int64_t{255}, int64_t{256}, INT64_MAX}) {
+    char bytes[leveldb_format::kKeyBytes];
+    leveldb_format::EncodeKey(key, bytes);
+    EXPECT_EQ(leveldb_format::DecodeKey(bytes), key);
   }
 }
 
 TEST_F(LevelDbTierTest, TheExampleOfTheFormatPage) {
   options_.row_bytes = 16;
-  options_.first_position = 7;
   ASSERT_TRUE(Open().ok());
-  const Key key = 5;
-  const float row[] = {1, 2, 3, 4};
-  Position position = 0;
-  ASSERT_TRUE(tier_->Put({&key, 1}, {reinterpret_cast<const std::byte*>(row), sizeof(row)}, {&position, 1}).ok());
+  const Key keys[] = {5, -2};
+  const float rows[] = {1, 2, 3, 4, 0.5, -1, 0, 0};
+  Position positions[2];
+  ASSERT_TRUE(tier_->Put({keys, 2}, {reinterpret_cast<const std::byte*>(rows), sizeof(rows)}, {positions, 2}).ok());
   tier_.reset();
   leveldb::DB* raw = nullptr;
   ASSERT_TRUE(leveldb::DB::Open(leveldb::Options(), options_.path, &raw).ok());
@@ -124,8 +134,9 @@ TEST_F(LevelDbTierTest, TheExampleOfTheFormatPage) {
   std::vector<std::string> entries;
   const std::unique_ptr<leveldb::Iterator> it(db->NewIterator(leveldb::ReadOptions()));
   for (it->SeekToFirst(); it->Valid(); it->Next()) entries.push_back(hex(it->key()) + " " + hex(it->value()));
-  EXPECT_THAT(entries, ::testing::ElementsAre("00 65765f6c646274000100000010000000",
-                                              "800000000000000500000007 0000803f000000400000404000008040"));
+  EXPECT_THAT(entries, ::testing::ElementsAre("00 65765f6c646274000200000010000000",
+                                              "00000000 05000000000000000000803f000000400000404000008040",
+                                              "00000001 feffffffffffffff0000003f000080bf0000000000000000"));
 }
 
 TEST_F(LevelDbTierTest, RowsAreThereWhenItIsOpenedAgain) {
@@ -134,6 +145,7 @@ TEST_F(LevelDbTierTest, RowsAreThereWhenItIsOpenedAgain) {
   ASSERT_TRUE(Put(-50, 100, 1, &first).ok());
   ASSERT_TRUE(Put(-10, 20, 2).ok());
   Remove(-50, first[0]);
+  ASSERT_TRUE(tier_->Flush().ok());  // for the removal
   ASSERT_TRUE(Open().ok());
   EXPECT_EQ(tier_->size(), 119u);
   EXPECT_EQ(Scan(*tier_), put_);
@@ -195,67 +207,78 @@ TEST_F(LevelDbTierTest, APutLargerThanOneWriteIsOnePut) {
   EXPECT_EQ(Scan(*tier_), put_);
 }
 
-TEST_F(LevelDbTierTest, PositionsStartAgainAndMissTheOnesInUse) {
-  options_.first_position = kMaxPosition;
+TEST_F(LevelDbTierTest, ARemovalThatWasNotFlushedMayBeUndoneByTheNextOpen) {
   ASSERT_TRUE(Open().ok());
-  std::vector<Position> positions;
-  ASSERT_TRUE(Put(9, 1, 1, &positions).ok());
-  EXPECT_EQ(positions[0], kMaxPosition);
-  ASSERT_TRUE(Put(5, 1, 2, &positions).ok());
-  EXPECT_EQ(positions[0], 0u);
-  ASSERT_TRUE(Open().ok());  // starts behind the highest again: at 0
-  ASSERT_TRUE(Put(5, 2, 3, &positions).ok());
-  EXPECT_EQ(positions[0], 1u);  // 0 is the other copy's
-  EXPECT_EQ(positions[1], 2u);
-  EXPECT_EQ(Scan(*tier_), put_);
+  std::vector<Position> first;
+  ASSERT_TRUE(Put(0, 100, 1, &first).ok());
+  const Rows all = put_;
+  for (Key key = 0; key < 50; ++key) Remove(key, first[static_cast<size_t>(key)]);
+  EXPECT_EQ(Scan(*tier_), put_) << "what is still in the database and was removed is not there";
+  ASSERT_TRUE(Open().ok());
+  const Rows found = Scan(*tier_);
+  EXPECT_EQ(tier_->size(), found.size());
+  EXPECT_TRUE(std::includes(all.begin(), all.end(), found.begin(), found.end()));
+  EXPECT_TRUE(std::includes(found.begin(), found.end(), put_.begin(), put_.end()));
 }
 
-TEST_F(LevelDbTierTest, ARowThatComesBackTakesItsPlaceAgain) {
+TEST_F(LevelDbTierTest, RowsOverwriteThoseThatAreGone) {
   ASSERT_TRUE(Open().ok());
   std::vector<Position> first, second;
-  ASSERT_TRUE(Put(-50, 100, 1, &first).ok());
-  for (int i = 0; i < 100; i += 2) Remove(-50 + i, first[static_cast<size_t>(i)]);
-  EXPECT_EQ(tier_->size(), 50u);
-  EXPECT_EQ(Scan(*tier_), put_) << "what is still in the database and was removed is not there";
-  ASSERT_TRUE(Put(-50, 100, 2, &second).ok());
-  int again = 0;
-  for (size_t i = 0; i < 100; ++i) {
-    if (i % 2 != 0) {
-      ASSERT_NE(first[i], second[i]) << "another copy is there";
-    }
-    again += first[i] == second[i] ? 1 : 0;
-  }
-  EXPECT_GT(again, 20);  // of 50, which share 64 places
-  EXPECT_EQ(tier_->size(), 150u);
+  ASSERT_TRUE(Put(0, 300, 1, &first).ok());
+  for (Key key = 50; key < 200; ++key) Remove(key, first[static_cast<size_t>(key)]);
+  ASSERT_TRUE(Put(1000, 140, 2, &second).ok());
+  EXPECT_EQ(second.front(), first[50]);
+  EXPECT_TRUE(std::is_sorted(second.begin(), second.end()));
+  EXPECT_EQ(tier_->size(), 290u);
   EXPECT_EQ(Scan(*tier_), put_);
+  std::vector<std::byte> row;
+  EXPECT_EQ(Get(50, first[50], &row).code(), StatusCode::kNotFound) << "another key's row is there now";
   ASSERT_TRUE(tier_->Flush().ok());
   ASSERT_TRUE(Open().ok());
-  EXPECT_EQ(Scan(*tier_), put_) << "rows that lost their place were deleted";
+  EXPECT_EQ(Scan(*tier_), put_);
 }
 
-TEST_F(LevelDbTierTest, VacatedPositionsGrowAndTheNewerOfTwoStays) {
-  VacatedPositions vacated;
-  EXPECT_EQ(vacated.Take(1), VacatedPositions::kNone);
-  vacated.Fit(1);
-  std::map<Key, Position> noted;
-  size_t lost_count = 0;
-  for (Key key = 0; key < 20000; ++key) {
-    vacated.Fit(static_cast<size_t>(key) * 16);
-    VacatedPositions::Entry lost;
-    vacated.Add(key, static_cast<Position>(key) + 7, &lost);
-    noted[key] = static_cast<Position>(key) + 7;
-    if (lost.position == VacatedPositions::kNone) continue;
-    ++lost_count;
-    ASSERT_EQ(noted.erase(lost.key), 1u);
+TEST_F(LevelDbTierTest, ATableThatShrinksGivesItsSpaceBack) {
+  ASSERT_TRUE(Open().ok());
+  constexpr size_t kMany = 100000;
+  std::vector<Position> positions;
+  ASSERT_TRUE(Put(0, kMany, 1, &positions).ok());
+  for (size_t i = 0; i < kMany; ++i) {
+    if (i % 100 != 0) Remove(static_cast<Key>(i), positions[i]);
   }
-  std::map<Key, Position> found;
-  vacated.ForEach([&](const VacatedPositions::Entry& entry) { found[entry.key] = entry.position; });
-  EXPECT_EQ(found, noted);
-  EXPECT_EQ(found.size() + lost_count, 20000u);
-  for (Key key = 0; key < 20000; ++key) {
-    const auto it = noted.find(key);
-    ASSERT_EQ(vacated.Take(key), it == noted.end() ? VacatedPositions::kNone : it->second) << key;
-    ASSERT_EQ(vacated.Take(key), VacatedPositions::kNone) << key;
+  // Each Put deletes some of what is stale, until that is no more than there are rows.
+  for (int i = 0; i < 10; ++i) ASSERT_TRUE(Put(static_cast<Key>(kMany) + i, 1, 2).ok());
+  EXPECT_EQ(Scan(*tier_), put_);
+  tier_.reset();
+  EXPECT_LE(Entries(), 2 * put_.size() + 1);
+  ASSERT_TRUE(Open().ok());
+  EXPECT_LE(tier_->size(), 2 * put_.size());
+}
+
+TEST_F(LevelDbTierTest, ATierThatIsFullSaysSoAndGoesOnWithWhatIsGivenBack) {
+  options_.most_rows = 100;
+  ASSERT_TRUE(Open().ok());
+  std::vector<Position> positions;
+  ASSERT_TRUE(Put(0, 90, 1, &positions).ok());
+  const Status status = Put(1000, 11, 2);
+  EXPECT_EQ(status.code(), StatusCode::kOutOfSpace) << status.ToString();
+  EXPECT_THAT(status.message(), HasSubstr("expected at most 100 rows, 90 are there and 11 more are wanted"));
+  ASSERT_TRUE(Put(1000, 10, 2).ok());
+  EXPECT_EQ(Put(2000, 1, 3).code(), StatusCode::kOutOfSpace);
+  Remove(7, positions[7]);
+  std::vector<Position> again;
+  ASSERT_TRUE(Put(2000, 1, 3, &again).ok());
+  EXPECT_EQ(again[0], positions[7]);
+  EXPECT_EQ(tier_->size(), 100u);
+  EXPECT_EQ(Scan(*tier_), put_);
+  ASSERT_TRUE(Open().ok());
+  options_.most_rows = 99;
+  const Status fewer = Open();
+  EXPECT_EQ(fewer.code(), StatusCode::kCorruption) << fewer.ToString();
+  EXPECT_THAT(fewer.message(), HasSubstr("expected positions below 99, found 99"));
+  for (const size_t rows : {size_t{0}, size_t{kMaxPosition} + 2}) {
+    options_.most_rows = rows;
+    EXPECT_EQ(Open().code(), StatusCode::kInvalidArgument) << rows;
   }
 }
 
@@ -266,7 +289,7 @@ TEST_F(LevelDbTierTest, AMissingRowIsNotFound) {
   std::vector<std::byte> row;
   Status status = Get(2, positions[0], &row);
   EXPECT_EQ(status.code(), StatusCode::kNotFound);
-  EXPECT_THAT(status.message(), HasSubstr("key 2"));
+  EXPECT_THAT(status.message(), HasSubstr("key 2 at 0: found another key's row"));
   status = Get(1, positions[0] + 1, &row);
   EXPECT_EQ(status.code(), StatusCode::kNotFound);
 }
@@ -319,12 +342,12 @@ TEST_F(LevelDbTierTest, ANewerFormatIsRefusedByName) {
   const leveldb::Slice format_key(leveldb_format::kFormatKey, leveldb_format::kFormatKeyBytes);
   std::string format;
   ASSERT_TRUE(raw->Get(leveldb::ReadOptions(), format_key, &format).ok());
-  format[8] = 2;
+  format[8] = 3;
   ASSERT_TRUE(raw->Put(leveldb::WriteOptions(), format_key, format).ok());
   delete raw;
   const Status status = Open();
   EXPECT_EQ(status.code(), StatusCode::kInvalidArgument);
-  EXPECT_THAT(status.message(), HasSubstr("format version: expected 1, found 2"));
+  EXPECT_THAT(status.message(), HasSubstr("format version: expected 2, found 3"));
 }
 
 TEST_F(LevelDbTierTest, PathsThatWillNotDo) {
@@ -507,7 +530,7 @@ TEST_F(LevelDbTierTest, AFullDiskLosesNothingAndADiskWithRoomGoesOn) {
   tier_.reset();
 }
 
-TEST_F(LevelDbTierTest, ARemoveThatCouldNotBeWrittenIsWrittenLater) {
+TEST_F(LevelDbTierTest, APutThatFailedIsUndoneByTheNextFlush) {
   test::SmallDisk disk(size_t{4} << 20);
   if (!disk.mounted()) GTEST_SKIP() << "no small disk to fill: mount says " << disk.why();
   options_.path = disk.path() + "/table";
@@ -517,13 +540,13 @@ TEST_F(LevelDbTierTest, ARemoveThatCouldNotBeWrittenIsWrittenLater) {
   for (Key next = 0; status.ok() && next < 10000; next += 16) status = Put(next, 16, 1);  // all in the log
   ASSERT_EQ(status.code(), StatusCode::kOutOfSpace) << status.ToString();
   ASSERT_TRUE(disk.Resize(size_t{64} << 20));
-  // The failed rows are still to be removed: that comes first now, in a new log.
-  ASSERT_TRUE(Put(-100, 16, 2).ok());
+  ASSERT_TRUE(Put(-100, 16, 2).ok());  // in a new log
   const auto first = put_.begin()->first;
   Remove(first.first, first.second);
   EXPECT_EQ(tier_->size(), put_.size());
   EXPECT_EQ(Scan(*tier_), put_);
-  ASSERT_TRUE(Open().ok());  // no torn log in the way
+  ASSERT_TRUE(tier_->Flush().ok());  // what is left of the failed rows, and the removed one
+  ASSERT_TRUE(Open().ok());          // no torn log in the way
   EXPECT_EQ(tier_->size(), put_.size());
   EXPECT_EQ(Scan(*tier_), put_);
   tier_.reset();

@@ -1,0 +1,93 @@
+#include "ev_tf/tier/leveldb/position_sweep.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <set>
+#include <vector>
+
+#include "tests/support/random.h"
+
+namespace ev {
+namespace {
+
+TEST(PositionSweep, GoesOnUntilAThirdIsFreeAndStartsAgain) {
+  PositionSweep sweep(1000);
+  for (Position i = 0; i < 90; ++i) EXPECT_EQ(sweep.Take(), i);
+  for (Position i = 0; i < 29; ++i) sweep.GiveBack(3 * i);
+  EXPECT_EQ(sweep.Take(), 90u) << "29 of 90 are free";
+  sweep.GiveBack(88);
+  sweep.GiveBack(89);  // 31 of 91
+  for (Position i = 0; i < 29; ++i) EXPECT_EQ(sweep.Take(), 3 * i);
+  EXPECT_EQ(sweep.Take(), 88u);
+  EXPECT_EQ(sweep.Take(), 89u);
+  EXPECT_EQ(sweep.Take(), 91u);
+  EXPECT_EQ(sweep.taken(), 92u);
+  EXPECT_EQ(sweep.stale(), 0u);
+}
+
+TEST(PositionSweep, AtItsLimitItTakesWhatIsFree) {
+  PositionSweep sweep(100);
+  for (Position i = 0; i < 100; ++i) EXPECT_EQ(sweep.Take(), i);
+  sweep.GiveBack(99);
+  sweep.GiveBack(64);
+  EXPECT_EQ(sweep.Take(), 64u);
+  EXPECT_EQ(sweep.Take(), 99u);
+  EXPECT_EQ(sweep.end(), 100u);
+  EXPECT_EQ(sweep.taken(), 100u);
+}
+
+TEST(PositionSweep, PositionsOfADatabaseAreTakenAndWhatLiesBetweenIsFree) {
+  PositionSweep sweep(1000);
+  for (const Position position : {700u, 3u, 64u}) sweep.TakeThis(position);
+  EXPECT_EQ(sweep.end(), 701u);
+  EXPECT_EQ(sweep.taken(), 3u);
+  EXPECT_EQ(sweep.stale(), 0u) << "nothing is there";
+  for (const Position position : {0u, 1u, 2u, 4u}) EXPECT_EQ(sweep.Take(), position);
+}
+
+// Against sets: no position is given twice, stale ones are those that were given back and not taken or cleaned up since.
+TEST(PositionSweep, IsThatOfASetOfPositions) {
+  SCOPED_TRACE(::testing::Message() << "EV_SEED=" << test::Seed());
+  for (uint64_t run = 0; run < 8; ++run) {
+    test::Random random(run);
+    const size_t limit = run % 2 == 0 ? 300 : 5000;
+    PositionSweep sweep(limit);
+    std::set<Position> taken, stale;
+    bool growing = true;
+    for (int step = 0; step < 20000; ++step) {
+      if (random.OneIn(2000)) growing = !growing;
+      if (random.OneIn(100)) {
+        const size_t n = random.Below(20);
+        const std::vector<Position> cleaned = sweep.TakeStale(n);
+        ASSERT_EQ(cleaned.size(), std::min(n, stale.size()));
+        for (const Position position : cleaned) ASSERT_EQ(stale.erase(position), 1u);
+        if (random.OneIn(3)) {
+          sweep.MarkStale(cleaned);
+          stale.insert(cleaned.begin(), cleaned.end());
+        }
+      } else if (random.Below(10) < (growing ? 6 : 4) ? taken.size() < limit : taken.empty()) {
+        const Position position = sweep.Take();
+        ASSERT_LT(position, limit);
+        ASSERT_TRUE(taken.insert(position).second) << "given twice";
+        stale.erase(position);
+      } else {
+        auto it = taken.lower_bound(static_cast<Position>(random.Below(limit)));
+        if (it == taken.end()) it = taken.begin();
+        if (it == taken.end()) continue;
+        sweep.GiveBack(*it);
+        stale.insert(*it);
+        taken.erase(it);
+      }
+      ASSERT_EQ(sweep.taken(), taken.size());
+      ASSERT_EQ(sweep.stale(), stale.size());
+      ASSERT_LE(sweep.end(), limit);
+    }
+    for (Position position = 0; position < limit + 100; ++position) {
+      ASSERT_EQ(sweep.IsTaken(position), taken.count(position) == 1) << position;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace ev
