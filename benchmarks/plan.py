@@ -118,10 +118,11 @@ TIER_SPEEDUPS = {
     ("ssd_buffered", "map_and_drop"): 2.0,
     ("ssd_buffered", "dram"): 0.25,
     ("leveldb", "leveldb_defaults"): 2.5,
+    ("leveldb", "leveldb_plain"): None,
     ("ssd_direct", "one_direct_read"): 5.0,
 }
-WARMUP_SECONDS = 24  # at most, of one table in the page cache; of our log in addition until TURNOVERS
-TURNOVERS = 2  # times the rows of the log that are put to it before it is measured: then no file of the fill is left
+WARMUP_SECONDS = 24  # at most, of one table in the page cache; of a variable's own tiers in addition until TURNOVERS
+TURNOVERS = 2  # times the rows of a tier that are put to it before it is measured: then no file of the fill is left
 DEVICE_SHARE = 0.9  # rows read a second, of the device's random reads
 DEVICE_READ_BYTES, DEVICE_DEPTH = 1024, 128  # how a row of 256 bytes is read
 READS_PER_ROW = 1.0  # at most

@@ -186,8 +186,8 @@ std::vector<float> Weights(size_t n, uint64_t seed) {
   return weights;
 }
 
-// Whether a variable has such a lower tier, and not only this benchmark.
-bool IsOfAVariable(const std::string& kind) { return kind == "ssd_buffered" || kind == "ssd_direct" || kind == "leveldb"; }
+// Whether it is warmed up until it has settled, as a variable's own tiers are; others would take minutes for it.
+bool Settles(const std::string& kind) { return kind == "ssd_buffered" || kind == "ssd_direct" || kind == "leveldb"; }
 
 class Table {
  public:
@@ -241,7 +241,7 @@ class Table {
     const double start = WallSeconds();
     for (size_t i = 0; !batches.empty(); ++i) {
       const bool due = i < batches.size() && WallSeconds() - start <= axes_.warmup_seconds;
-      if (!due && (!IsOfAVariable(kind_) || Turnovers() >= axes_.turnovers)) break;
+      if (!due && (!Settles(kind_) || Turnovers() >= axes_.turnovers)) break;
       Step(batches[i % batches.size()]);
     }
   }
@@ -252,7 +252,8 @@ class Table {
  private:
   // Rows put to the lower tier since the fill / rows in it.
   double Turnovers() const {
-    return static_cast<double>(lower_->puts().rows - filled_with_) / static_cast<double>(lower_->size());
+    const auto rows = static_cast<double>(std::max<size_t>(lower_->size(), 1));
+    return static_cast<double>(lower_->puts().rows - filled_with_) / rows;
   }
 
   void Apply(const std::vector<Key>& keys) {
@@ -388,7 +389,7 @@ std::vector<std::vector<Key>> KeyBatches(const Axes& axes, const std::string& di
   return keys;
 }
 
-// All rows: first those that are asked for seldom, in the order of their keys, as LevelDB takes them best; then the others, as
+// All rows: first those that are asked for seldom, in the order of their keys, as leveldb_plain takes them best; then the others, as
 // many as DRAM holds, the most popular last, as a table that was trained for long would have them.
 std::vector<uint32_t> FillOrder(const Axes& axes, const std::string& dist) {
   std::vector<uint32_t> by_rank = RowsByRank(dist, axes.rows);
@@ -399,33 +400,36 @@ std::vector<uint32_t> FillOrder(const Axes& axes, const std::string& dist) {
   return by_rank;
 }
 
-// What the process of one table does, turn by turn: it fills it, and for each distribution warms it up and trains it for rounds.
+// What the process of one table does, turn by turn: it fills it, and for each distribution warms it up and trains it for rounds,
+// and ends it.
 void RunTable(const std::string& tier, const std::vector<std::string>& dists, int rounds, const Axes& axes,
               const Turns::Turn& turn) {
   turn.Wait();
-  Table table(tier, axes);
-  const double seconds = table.Fill(FillOrder(axes, dists.front()));
+  auto table = std::make_unique<Table>(tier, axes);
+  const double seconds = table->Fill(FillOrder(axes, dists.front()));
   JsonLine()
       .Add("bench", "tier_fill")
       .Add("tier", tier)
       .Add("rows", static_cast<int64_t>(axes.rows))
       .Add("rows_per_s", static_cast<double>(axes.rows) / seconds);
-  WaitForQuiet();
-  uint64_t seed = 1;  // of the same batches in each process
-  for (const std::string& dist : dists) {
+  const auto next_turn = [&] {
+    WaitForQuiet();
     turn.Done();
     turn.Wait();
-    table.WarmUp(KeyBatches(axes, dist, axes.warmup, seed++));
-    WaitForQuiet();
+  };
+  uint64_t seed = 1;  // of the same batches in each process
+  for (const std::string& dist : dists) {
+    next_turn();
+    table->WarmUp(KeyBatches(axes, dist, axes.warmup, seed++));
     for (int round = 0; round < rounds; ++round) {
-      turn.Done();
-      turn.Wait();
+      next_turn();
       JsonLine line;
-      table.Round(KeyBatches(axes, dist, axes.steps, seed++), dist, round, &line);
+      table->Round(KeyBatches(axes, dist, axes.steps, seed++), dist, round, &line);
       if (tier == "ssd_direct") line.Add("device_reads_per_s", RawReads(axes.directory, 1024, seed));
-      WaitForQuiet();
     }
   }
+  next_turn();
+  table.reset();
   turn.Done();
 }
 
@@ -434,7 +438,7 @@ void Run(const std::vector<std::string>& tiers, const std::vector<std::string>& 
   for (const std::string& tier : tiers) {
     turns.Add([&](const Turns::Turn& turn) { RunTable(tier, dists, rounds, axes, turn); });
   }
-  turns.Run(1 + static_cast<int>(dists.size()) * (1 + rounds));
+  turns.Run(1 + static_cast<int>(dists.size()) * (1 + rounds) + 1);
 }
 
 }  // namespace

@@ -67,11 +67,12 @@ void Turns::Run(int rounds) {
     }
   }
   for (const Child& child : children_) {
+    close(child.go);  // who waits for one turn more fails
     int status = 0;
-    if (waitpid(child.process, &status, 0) != child.process || status != 0) {
-      Fail("a process that takes turns has failed at its end");
-    }
-    close(child.go);
+    pid_t ended = 0;
+    do ended = waitpid(child.process, &status, 0);
+    while (ended < 0 && errno == EINTR);
+    if (ended != child.process || status != 0) Fail("a process that takes turns has failed at its end");
     close(child.done);
   }
   children_.clear();

@@ -22,9 +22,14 @@ class Turns {
     int done_;
   };
 
+  Turns() = default;
+  Turns(const Turns&) = delete;
+  Turns& operator=(const Turns&) = delete;
+
   // Starts a process that does `work` and ends.  Requires: this process has one thread, and nothing buffered for stdout.
   void Add(const std::function<void(const Turn&)>& work);
-  // Gives each process in the order of Add() a turn, `rounds` times, and waits for their ends.  Fails if one does.
+  // Gives each process in the order of Add() a turn, `rounds` times, and waits for their ends.  Fails if one does; the others end
+  // with this process.  SIGPIPE is ignored from then on.
   void Run(int rounds);
 
  private:

@@ -12,6 +12,7 @@
 #include <cstring>
 #include <filesystem>
 #include <numeric>
+#include <sstream>
 #include <system_error>
 #include <utility>
 
@@ -56,6 +57,20 @@ class RowKey {
  private:
   char bytes_[kRowKeyBytes];
 };
+
+// Bytes of the tables that LevelDB has written since it was opened, as it says: in MB.
+int64_t TableBytes(leveldb::DB& db) {
+  std::string text;
+  db.GetProperty("leveldb.stats", &text);
+  std::istringstream lines(text);
+  double megabytes = 0;
+  for (std::string line; std::getline(lines, line);) {  // of a level each, under a heading
+    std::istringstream fields(line);
+    double level = 0, files = 0, size = 0, seconds = 0, read = 0, written = 0;
+    if (fields >> level >> files >> size >> seconds >> read >> written) megabytes += written;
+  }
+  return static_cast<int64_t>(megabytes * (1 << 20));
+}
 
 leveldb::Slice FormatKey() { return {kFormatKey, kFormatKeyBytes}; }
 
@@ -150,7 +165,8 @@ Status LevelDbTier::CheckFormat(bool* ours) const {
     return InvalidArgument(Where() + ": expected a tier's database, found one with another format key");
   }
   const uint32_t version = leveldb_format::DecodeLittleEndian32(value.data() + sizeof(kMagic));
-  if (version != leveldb_format::kVersion) {
+  const bool old = version < leveldb_format::kVersion && asked_.old_rows == OldRows::kDrop;
+  if (version != leveldb_format::kVersion && !old) {
     return InvalidArgument(Where() + ": format version: expected " + std::to_string(leveldb_format::kVersion) +
                            ", found " + std::to_string(version));
   }
@@ -190,9 +206,12 @@ Status LevelDbTier::Recover() {
     if (it->key() == FormatKey()) continue;
     EV_RETURN_IF_ERROR(CheckEntry(*it));
     const Position position = leveldb_format::DecodePosition(it->key().data());
+    if (position > kMaxPosition) {
+      return Corruption(Where() + ": expected positions below 2^30 - 1, found " + std::to_string(position));
+    }
     if (position >= asked_.most_rows) {
-      return Corruption(Where() + ": expected positions below " + std::to_string(asked_.most_rows) + ", found " +
-                        std::to_string(position));
+      return InvalidArgument(Where() + ": most_rows: expected more than " + std::to_string(position) +
+                             ", where a row is, found " + std::to_string(asked_.most_rows));
     }
     sweep_.TakeThis(position);
   }
@@ -218,9 +237,10 @@ Status LevelDbTier::Scan(const Visitor& visit) const {
   std::unique_ptr<leveldb::Iterator> it;
   std::unique_ptr<const PositionSweep> rows;  // of the same moment
   {
-    const std::scoped_lock lock(mu_, sweep_mu_);
-    rows = std::make_unique<const PositionSweep>(sweep_);
+    std::lock_guard<std::mutex> lock(mu_);  // positions are taken under it
     it = NewScan();
+    std::lock_guard<std::mutex> sweep(sweep_mu_);
+    rows = std::make_unique<const PositionSweep>(sweep_);
   }
   for (it->SeekToFirst(); it->Valid(); it->Next()) {
     if (it->key() == FormatKey()) continue;
@@ -287,23 +307,24 @@ Status LevelDbTier::Put(Span<const Key> keys, Span<const std::byte> rows, Span<P
     const size_t last = std::min(first + step, n);
     const Status status = PutChunk(keys, rows, first, last, positions);
     if (status.ok()) continue;
-    GiveBack(positions.subspan(0, last));  // what failed may be in LevelDB's log
+    static_cast<void>(GiveBack(positions.subspan(0, last)));  // what failed may be in LevelDB's log
     return status;
   }
   size_.fetch_add(n, std::memory_order_relaxed);
-  // The rows are there: if this fails the next write says so.
+  // If this fails they stay stale, and are deleted another time.
   if (excess > 0) static_cast<void>(DeleteStale(std::min(excess, kDeletions)));
   return OkStatus();
 }
 
 void LevelDbTier::Remove(Span<const Key> /*keys*/, Span<const Position> positions) {
-  GiveBack(positions);
-  size_.fetch_sub(positions.size(), std::memory_order_relaxed);
+  size_.fetch_sub(GiveBack(positions), std::memory_order_relaxed);
 }
 
-void LevelDbTier::GiveBack(Span<const Position> positions) {
+size_t LevelDbTier::GiveBack(Span<const Position> positions) {
   std::lock_guard<std::mutex> lock(sweep_mu_);
-  for (const Position position : positions) sweep_.GiveBack(position);
+  size_t given_back = 0;
+  for (const Position position : positions) given_back += sweep_.GiveBack(position) ? 1 : 0;
+  return given_back;
 }
 
 Status LevelDbTier::StartNewLog() {
@@ -319,6 +340,7 @@ Status LevelDbTier::Write(leveldb::WriteBatch* batch) {
   }
   const leveldb::Status status = db_->Write(leveldb::WriteOptions(), batch);
   log_is_torn_ = !status.ok();
+  if (status.ok()) log_bytes_.fetch_add(static_cast<int64_t>(batch->ApproximateSize()), std::memory_order_relaxed);
   return FromLevelDb(status, Where() + ": write");
 }
 
@@ -328,25 +350,23 @@ Status LevelDbTier::DeleteStale(size_t n) {
     std::lock_guard<std::mutex> lock(sweep_mu_);
     positions = sweep_.TakeStale(n);
   }
-  leveldb::WriteBatch batch;
-  for (const Position position : positions) batch.Delete(RowKey(position).slice());
-  const Status status = Write(&batch);
-  if (status.ok()) return status;
-  std::lock_guard<std::mutex> lock(sweep_mu_);
-  sweep_.MarkStale(positions);
-  return status;
-}
-
-size_t LevelDbTier::stale() const {
-  std::lock_guard<std::mutex> lock(sweep_mu_);
-  return sweep_.stale();
+  for (size_t first = 0; first < positions.size(); first += kDeletions) {
+    leveldb::WriteBatch batch;
+    for (size_t i = first; i < std::min(first + kDeletions, positions.size()); ++i) {
+      batch.Delete(RowKey(positions[i]).slice());
+    }
+    const Status status = Write(&batch);
+    if (status.ok()) continue;
+    std::lock_guard<std::mutex> lock(sweep_mu_);
+    sweep_.MarkStale(Span<const Position>(positions).subspan(first, positions.size() - first));
+    return status;
+  }
+  return OkStatus();
 }
 
 Status LevelDbTier::Flush() {
   std::lock_guard<std::mutex> lock(mu_);
-  for (size_t left = stale(); left > 0; left -= std::min(left, kDeletions)) {
-    EV_RETURN_IF_ERROR(DeleteStale(kDeletions));
-  }
+  EV_RETURN_IF_ERROR(DeleteStale(asked_.most_rows));
   // A synced write would make the newest log durable, not one that LevelDB has just left for it.  The second call waits
   // until what the first one handed over stands in a file, which LevelDB syncs.
   EV_RETURN_IF_ERROR(StartNewLog());
@@ -356,6 +376,10 @@ Status LevelDbTier::Flush() {
 
 TierMetrics LevelDbTier::tier_metrics() const {
   TierMetrics m = Tier::tier_metrics();
+  const int64_t tables = TableBytes(*db_);
+  const int64_t log = log_bytes_.load(std::memory_order_relaxed);
+  m.written_bytes = log + tables;
+  m.compaction_bytes = std::max<int64_t>(tables - log, 0);  // a row is written to the log and to a table first
   std::lock_guard<std::mutex> lock(sweep_mu_);
   m.index_bytes = static_cast<int64_t>(sweep_.bytes());
   return m;

@@ -7,10 +7,13 @@
 //
 // Threads:     any method, from any thread, at once.  LevelDB brings one thread for the compactions of all databases of the
 //              process.
-// Memory:      two bits a row; one block cache for all tiers of the process; write buffers shrink as tiers become many
+// Memory:      two bits a position; one block cache for all tiers of the process; write buffers shrink as tiers become many
 //              (WriteBufferGrant).
 // Durability:  a row that was put before a Flush() that returned OK survives a power cut; one put later may be lost, never
-//              torn.  A row removed later than that may be back when the database is opened again, at the position it had.
+//              torn.  A row that was removed later than that, or whose Put failed, may be there when the database is opened
+//              again, at the position that it had.
+// Space:       stale rows are half as many as rows, while these stay as many; never more for long, but only a Put or Flush
+//              deletes what there is too much of.
 // Failures:    after a write that failed nothing is added to LevelDB's log, whose end may be torn: the next Put() or
 //              Flush() starts a new one.  Where a compaction failed, LevelDB refuses all writes until the database is opened
 //              anew.  Rows stay readable throughout.
@@ -41,10 +44,10 @@ namespace ev {
 // What to do with rows that are in a tier's directory when it is opened.
 enum class OldRows : uint8_t {
   kKeep,  // they are rows of the tier; see LevelDbTier::Scan
-  kDrop,  // they are deleted
+  kDrop,  // they are deleted, those of an older format too
 };
 
-// How LevelDB is set.  The defaults were chosen by benchmarks/engine/lsm_tier_bench.cc.
+// How LevelDB is set.  The defaults were chosen by benchmarks/engine/tier_bench.cc.
 struct LevelDbTuning {
   int bloom_bits = 10;            // of the Bloom filter, a row; 0: none, and a Get reads a block of each level
   size_t write_buffer_bytes = 0;  // 0: 8 MiB, less where a process has many tiers
@@ -86,8 +89,8 @@ class WriteBufferGrant {
 
 class LevelDbTier final : public Tier {
  public:
-  // InvalidArgument: row_bytes is 0, or another one than the database's; most_rows is 0 or too many; the directory holds
-  // something else.
+  // InvalidArgument: row_bytes is 0, or another one than the database's; most_rows is 0, too many, or at or below the
+  // position of a row; the directory holds something else.
   // Unavailable: another tier or process has it open.  IoError, OutOfSpace, Corruption: as LevelDB says, with the path.
   static Status Open(const LevelDbOptions& options, std::unique_ptr<LevelDbTier>* out);
   ~LevelDbTier() override;
@@ -99,8 +102,8 @@ class LevelDbTier final : public Tier {
   void Remove(Span<const Key> keys, Span<const Position> positions) override;
   Status Flush() override;
   size_t size() const override { return size_.load(std::memory_order_relaxed); }
-  size_t bytes() const override;  // of the files in the directory
-  TierMetrics tier_metrics() const override;
+  size_t bytes() const override;              // of the files in the directory
+  TierMetrics tier_metrics() const override;  // what LevelDB has written it says in MB
 
   using Visitor = std::function<void(Key, Position, Span<const std::byte> row)>;
   // Visits every row of one moment, in the order of the positions.
@@ -111,20 +114,21 @@ class LevelDbTier final : public Tier {
   Status OpenDatabase();
   Status CheckFormat(bool* ours) const;
   Status DropRows();
-  // Writes the format if the database is new, else counts its rows and finds a position to go on from.
+  // Writes the format if the database is new, else takes the positions of its rows.
   Status Recover();
 
   std::unique_ptr<leveldb::Iterator> NewScan() const;
   // Corruption: neither the format key's entry nor a row's.
   Status CheckEntry(const leveldb::Iterator& entry) const;
-  void GiveBack(Span<const Position> positions);
-  size_t stale() const;
+  // Returns how many were taken.
+  size_t GiveBack(Span<const Position> positions);
 
   // Writes rows [first, last) of a Put, whose positions are taken even if it fails.  Requires: mu_ is held.
-  Status PutChunk(Span<const Key> keys, Span<const std::byte> rows, size_t first, size_t last, Span<Position> positions);
+  Status PutChunk(Span<const Key> keys, Span<const std::byte> rows, size_t first, size_t last,
+                  Span<Position> positions);
   // All writes come through here: a new log first if the last write failed.  Requires: mu_ is held.
   Status Write(leveldb::WriteBatch* batch);
-  // Deletes up to n stale rows.  Requires: mu_ is held.
+  // Deletes up to n of the rows that are stale now.  Requires: mu_ is held.
   Status DeleteStale(size_t n);
   // LevelDB starts a new log and hands what is in memory to its thread, when that has written out what it had before.
   Status StartNewLog();
@@ -139,12 +143,13 @@ class LevelDbTier final : public Tier {
   std::unique_ptr<leveldb::Cache> own_cache_;
   std::unique_ptr<leveldb::DB> db_;  // after what it uses, so that it goes first
 
-  std::atomic<size_t> size_{0};  // relaxed: a count, it orders nothing
+  std::atomic<size_t> size_{0};        // relaxed: a count, it orders nothing
+  std::atomic<int64_t> log_bytes_{0};  // relaxed, the same; written to LevelDB's log
 
-  mutable std::mutex mu_;       // LevelDB orders writers anyway; from when a Put takes positions until it is written
-  bool log_is_torn_ = false;    // guarded by mu_; the last write failed
+  mutable std::mutex mu_;        // LevelDB orders writers anyway; from when a Put takes positions until it is written
+  bool log_is_torn_ = false;     // guarded by mu_; the last write failed
   mutable std::mutex sweep_mu_;  // after mu_; never held while the device is waited for
-  PositionSweep sweep_;         // guarded by sweep_mu_; positions are taken, and stale ones cleaned up, under mu_ as well
+  PositionSweep sweep_;  // guarded by sweep_mu_; positions are taken, and stale ones cleaned up, under mu_ as well
 };
 
 }  // namespace ev

@@ -1,32 +1,54 @@
 #include "ev_tf/tier/leveldb/position_sweep.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace ev {
+namespace {
 
-size_t PositionSweep::Next(const Bits& bits, size_t begin, size_t end, bool value) {
+// To start again, one of so many positions in use must be free: what LevelDB merges a row with on its way down falls with it, and
+// its files grow.  ADR 17 has the figures.
+constexpr size_t kOneFreeOf = 3;
+
+}  // namespace
+
+void PositionSweep::Bits::Set(size_t i) {
+  if (i / kChunk >= chunks_.size()) chunks_.resize(i / kChunk + 1);
+  std::vector<uint64_t>& chunk = chunks_[i / kChunk];
+  if (chunk.empty()) {
+    chunk.resize(kChunk / 64);
+    ++chunks_in_use_;
+  }
+  chunk[i % kChunk / 64] |= uint64_t{1} << i % 64;
+}
+
+size_t PositionSweep::Bits::NextClear(size_t begin, size_t end) const {
   while (begin < end) {
-    const uint64_t word = (value ? bits[begin / 64] : ~bits[begin / 64]) >> begin % 64;
-    if (word != 0) return std::min(begin + static_cast<size_t>(__builtin_ctzll(word)), end);
+    if (begin / kChunk >= chunks_.size() || chunks_[begin / kChunk].empty()) return begin;
+    const uint64_t clear = ~word(begin) >> begin % 64;
+    if (clear != 0) return std::min(begin + static_cast<size_t>(__builtin_ctzll(clear)), end);
     begin += 64 - begin % 64;
   }
   return end;
 }
 
-void PositionSweep::GrowTo(size_t end) {
-  end_ = std::max(end_, end);
-  taken_.resize((end_ + 63) / 64);
-  stale_.resize(taken_.size());
+size_t PositionSweep::Bits::LastSet(size_t begin, size_t end) const {
+  for (size_t after = std::min(end, chunks_.size() * kChunk); after > begin;) {
+    const size_t i = after - 1;
+    const uint64_t set = chunks_[i / kChunk].empty() ? 0 : word(i) << (63 - i % 64);
+    if (set != 0) {
+      const auto below = static_cast<size_t>(__builtin_clzll(set));
+      return i < begin + below ? end : i - below;
+    }
+    after = chunks_[i / kChunk].empty() ? i - i % kChunk : i - i % 64;
+  }
+  return end;
 }
 
 Position PositionSweep::Take() {
-  next_ = Next(taken_, next_, end_, false);
-  if (next_ == end_) {
-    if (end_ == limit_ || (end_ - taken_count_) * kFreeShare >= std::max(end_, size_t{1})) {
-      next_ = Next(taken_, 0, end_, false);
-    } else {
-      GrowTo(end_ + 1);
-    }
+  next_ = taken_.NextClear(next_, end_);
+  if (next_ == end_ && (end_ == limit_ || (end_ > 0 && (end_ - taken_count_) * kOneFreeOf >= end_))) {
+    next_ = taken_.NextClear(0, end_);
   }
   const auto position = static_cast<Position>(next_++);
   TakeThis(position);
@@ -34,37 +56,43 @@ Position PositionSweep::Take() {
 }
 
 void PositionSweep::TakeThis(Position position) {
-  GrowTo(size_t{position} + 1);
-  Set(&taken_, position);
+  end_ = std::max(end_, size_t{position} + 1);
+  taken_.Set(position);
   ++taken_count_;
-  if (!Has(stale_, position)) return;
-  Clear(&stale_, position);
+  if (!stale_.Has(position)) return;
+  stale_.Clear(position);
   --stale_count_;
 }
 
-void PositionSweep::GiveBack(Position position) {
-  Clear(&taken_, position);
+bool PositionSweep::GiveBack(Position position) {
+  if (!IsTaken(position)) return false;
+  taken_.Clear(position);
   --taken_count_;
   MarkStale({&position, 1});
+  return true;
 }
 
 std::vector<Position> PositionSweep::TakeStale(size_t n) {
   std::vector<Position> positions;
-  for (n = std::min(n, stale_count_); n > 0; --n, --stale_count_) {
-    next_stale_ = Next(stale_, next_stale_, end_, true);
-    if (next_stale_ == end_) next_stale_ = Next(stale_, 0, end_, true);
-    Clear(&stale_, next_stale_);
-    positions.push_back(static_cast<Position>(next_stale_++));
+  n = std::min(n, stale_count_);
+  // Behind the sweep first, then from the end down to it.
+  for (const auto& [begin, end] : {std::pair<size_t, size_t>(0, next_), {next_, end_}}) {
+    for (size_t at = end; positions.size() < n;) {
+      const size_t found = stale_.LastSet(begin, at);
+      if (found == at) break;
+      stale_.Clear(found);
+      positions.push_back(static_cast<Position>(found));
+      at = found;
+    }
   }
+  stale_count_ -= positions.size();
+  std::sort(positions.begin(), positions.end());
   return positions;
 }
 
 void PositionSweep::MarkStale(Span<const Position> positions) {
-  for (const Position position : positions) {
-    if (IsTaken(position) || Has(stale_, position)) continue;
-    Set(&stale_, position);
-    ++stale_count_;
-  }
+  for (const Position position : positions) stale_.Set(position);
+  stale_count_ += positions.size();
 }
 
 }  // namespace ev

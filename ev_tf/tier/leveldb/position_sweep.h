@@ -6,7 +6,7 @@
 //
 // A position that was given back still has bytes in the database, those of its last row; they are stale.
 //
-// Memory: two bits a position.  Not thread-safe.
+// Memory: two bits a position, where any is in use.  Not thread-safe.
 #pragma once
 
 #include <cstddef>
@@ -27,36 +27,47 @@ class PositionSweep {
   Position Take();
   // Takes a position of a row that is there already.  Requires: it is free, and below the limit.
   void TakeThis(Position position);
-  // Requires: it is taken.
-  void GiveBack(Position position);
+  // False: it was not taken.
+  bool GiveBack(Position position);
 
-  bool IsTaken(Position position) const { return Has(taken_, position); }
+  bool IsTaken(Position position) const { return taken_.Has(position); }
   size_t taken() const { return taken_count_; }
   size_t stale() const { return stale_count_; }
   // Every position taken so far is below.
   size_t end() const { return end_; }
-  size_t bytes() const { return (taken_.capacity() + stale_.capacity()) * sizeof(uint64_t); }
+  size_t bytes() const { return taken_.bytes() + stale_.bytes(); }
 
-  // Up to n stale positions, rising from where the last call ended, and at the end from the lowest: they are stale no more.
+  // Up to n stale positions, rising, which are stale no more: those that the sweep will reach last.
   std::vector<Position> TakeStale(size_t n);
-  // Free positions have bytes after all.
+  // Positions of TakeStale() are stale after all.  Requires: they were not taken since.
   void MarkStale(Span<const Position> positions);
 
  private:
-  using Bits = std::vector<uint64_t>;
-  static constexpr size_t kFreeShare = 3;  // of the positions, to start again
+  class Bits {
+   public:
+    bool Has(size_t i) const {
+      return i / kChunk < chunks_.size() && !chunks_[i / kChunk].empty() && (word(i) >> i % 64 & 1) != 0;
+    }
+    void Set(size_t i);
+    // Requires: it is set.
+    void Clear(size_t i) { chunks_[i / kChunk][i % kChunk / 64] &= ~(uint64_t{1} << i % 64); }
+    // The first bit in [begin, end) that is not set; end: none.
+    size_t NextClear(size_t begin, size_t end) const;
+    // The last bit in [begin, end) that is set; end: none.
+    size_t LastSet(size_t begin, size_t end) const;
+    size_t bytes() const { return chunks_in_use_ * kChunk / 8; }
 
-  static bool Has(const Bits& bits, size_t i) { return i / 64 < bits.size() && (bits[i / 64] >> i % 64 & 1) != 0; }
-  static void Set(Bits* bits, size_t i) { (*bits)[i / 64] |= uint64_t{1} << i % 64; }
-  static void Clear(Bits* bits, size_t i) { (*bits)[i / 64] &= ~(uint64_t{1} << i % 64); }
-  // The first position in [begin, end) whose bit is `value`; end: none.
-  static size_t Next(const Bits& bits, size_t begin, size_t end, bool value);
-  void GrowTo(size_t end);
+   private:
+    static constexpr size_t kChunk = size_t{1} << 16;  // bits; whole words
+    uint64_t word(size_t i) const { return chunks_[i / kChunk][i % kChunk / 64]; }
+
+    std::vector<std::vector<uint64_t>> chunks_;  // empty ones have no bit
+    size_t chunks_in_use_ = 0;
+  };
 
   const size_t limit_;
   size_t end_ = 0;
-  size_t next_ = 0;        // the sweep is here
-  size_t next_stale_ = 0;  // TakeStale is here
+  size_t next_ = 0;  // the sweep is here
   size_t taken_count_ = 0;
   size_t stale_count_ = 0;
   Bits taken_;

@@ -4,21 +4,22 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <leveldb/db.h>
-#include <leveldb/write_batch.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <map>
 #include <memory>
 #include <random>
-#include <set>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
 #include "tests/support/random.h"
+#include "tests/support/sanitizers.h"
 #include "tests/support/temp_dir.h"
 
 namespace ev {
@@ -169,7 +170,9 @@ TEST_F(LevelDbTierTest, OldRowsAreDroppedOnRequest) {
 
 TEST_F(LevelDbTierTest, WhatWasFlushedIsInFilesWithoutTheLog) {
   ASSERT_TRUE(Open().ok());
-  ASSERT_TRUE(Put(0, 1000, 1).ok());
+  std::vector<Position> positions;
+  ASSERT_TRUE(Put(0, 1000, 1, &positions).ok());
+  for (Key key = 0; key < 1000; key += 2) Remove(key, positions[static_cast<size_t>(key)]);
   ASSERT_TRUE(tier_->Flush().ok());
   // A power cut that takes every log: what is left of the directory, opened elsewhere.
   const std::string after = dir_ / "after";
@@ -274,12 +277,57 @@ TEST_F(LevelDbTierTest, ATierThatIsFullSaysSoAndGoesOnWithWhatIsGivenBack) {
   ASSERT_TRUE(Open().ok());
   options_.most_rows = 99;
   const Status fewer = Open();
-  EXPECT_EQ(fewer.code(), StatusCode::kCorruption) << fewer.ToString();
-  EXPECT_THAT(fewer.message(), HasSubstr("expected positions below 99, found 99"));
+  EXPECT_EQ(fewer.code(), StatusCode::kInvalidArgument) << fewer.ToString();
+  EXPECT_THAT(fewer.message(), HasSubstr("most_rows: expected more than 99, where a row is, found 99"));
   for (const size_t rows : {size_t{0}, size_t{kMaxPosition} + 2}) {
     options_.most_rows = rows;
     EXPECT_EQ(Open().code(), StatusCode::kInvalidArgument) << rows;
   }
+}
+
+TEST_F(LevelDbTierTest, ARowThatIsRemovedTwiceIsRemovedOnce) {
+  ASSERT_TRUE(Open().ok());
+  std::vector<Position> positions;
+  ASSERT_TRUE(Put(0, 10, 1, &positions).ok());
+  Remove(3, positions[3]);
+  Remove(3, positions[3]);
+  Remove(3, kMaxPosition);
+  EXPECT_EQ(tier_->size(), 9u);
+  EXPECT_EQ(Scan(*tier_), put_);
+}
+
+// Flushes, scans and other rows' updates, all at once: what was removed before a Flush is not in the files after it, and a scan
+// sees the rows that nobody touches.
+TEST_F(LevelDbTierTest, FlushesAndScansGoOnWhileRowsComeAndGo) {
+  ASSERT_TRUE(Open().ok());
+  constexpr Key kStill = 500;
+  ASSERT_TRUE(Put(0, kStill, 1).ok());
+  std::atomic<bool> stop{false};
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 3; ++t) {
+    threads.emplace_back([this, t, &stop] {
+      const std::vector<std::byte> rows(64 * kRowBytes, static_cast<std::byte>(t + 2));
+      std::vector<Key> keys(64);
+      std::vector<Position> positions(64);
+      for (Key first = (t + 1) * 1000000; !stop; first += 64) {
+        for (size_t i = 0; i < keys.size(); ++i) keys[i] = first + static_cast<Key>(i);
+        ASSERT_TRUE(tier_->Put(keys, rows, positions).ok());
+        tier_->Remove(keys, positions);
+      }
+    });
+  }
+  for (int i = 0; i < test::Rounds(30, 4); ++i) {
+    EXPECT_TRUE(tier_->Flush().ok());
+    const Rows found = Scan(*tier_);
+    ASSERT_TRUE(std::includes(found.begin(), found.end(), put_.begin(), put_.end()));
+    ASSERT_LE(found.size(), put_.size() + 3 * 64);
+  }
+  stop = true;
+  for (std::thread& thread : threads) thread.join();
+  ASSERT_TRUE(tier_->Flush().ok());
+  EXPECT_EQ(tier_->size(), put_.size());
+  ASSERT_TRUE(Open().ok());
+  EXPECT_EQ(Scan(*tier_), put_);
 }
 
 TEST_F(LevelDbTierTest, AMissingRowIsNotFound) {
@@ -334,20 +382,30 @@ TEST_F(LevelDbTierTest, AForeignDatabaseIsRefusedAndLeftAlone) {
   delete raw;
 }
 
-TEST_F(LevelDbTierTest, ANewerFormatIsRefusedByName) {
+TEST_F(LevelDbTierTest, AnotherFormatIsRefusedByNameAndAnOlderOneDeletedOnRequest) {
   ASSERT_TRUE(Open().ok());
-  tier_.reset();
-  leveldb::DB* raw = nullptr;
-  ASSERT_TRUE(leveldb::DB::Open(leveldb::Options(), options_.path, &raw).ok());
-  const leveldb::Slice format_key(leveldb_format::kFormatKey, leveldb_format::kFormatKeyBytes);
-  std::string format;
-  ASSERT_TRUE(raw->Get(leveldb::ReadOptions(), format_key, &format).ok());
-  format[8] = 3;
-  ASSERT_TRUE(raw->Put(leveldb::WriteOptions(), format_key, format).ok());
-  delete raw;
-  const Status status = Open();
-  EXPECT_EQ(status.code(), StatusCode::kInvalidArgument);
-  EXPECT_THAT(status.message(), HasSubstr("format version: expected 2, found 3"));
+  for (const int version : {3, 1}) {
+    tier_.reset();
+    leveldb::DB* raw = nullptr;
+    ASSERT_TRUE(leveldb::DB::Open(leveldb::Options(), options_.path, &raw).ok());
+    const leveldb::Slice format_key(leveldb_format::kFormatKey, leveldb_format::kFormatKeyBytes);
+    std::string format;
+    ASSERT_TRUE(raw->Get(leveldb::ReadOptions(), format_key, &format).ok());
+    format[8] = static_cast<char>(version);
+    ASSERT_TRUE(raw->Put(leveldb::WriteOptions(), format_key, format).ok());
+    ASSERT_TRUE(raw->Put(leveldb::WriteOptions(), "a key of twelve", "a row").ok());
+    delete raw;
+    const Status status = Open();
+    EXPECT_EQ(status.code(), StatusCode::kInvalidArgument);
+    EXPECT_THAT(status.message(), HasSubstr("format version: expected 2, found " + std::to_string(version)));
+    options_.old_rows = OldRows::kDrop;
+    EXPECT_EQ(Open().code(), version == 1 ? StatusCode::kOk : StatusCode::kInvalidArgument);
+    options_.old_rows = OldRows::kKeep;
+  }
+  EXPECT_EQ(tier_->size(), 0u);
+  ASSERT_TRUE(Put(0, 10, 1).ok());
+  ASSERT_TRUE(Open().ok());
+  EXPECT_EQ(Scan(*tier_), put_);
 }
 
 TEST_F(LevelDbTierTest, PathsThatWillNotDo) {
@@ -530,6 +588,33 @@ TEST_F(LevelDbTierTest, AFullDiskLosesNothingAndADiskWithRoomGoesOn) {
   tier_.reset();
 }
 
+TEST_F(LevelDbTierTest, APutOfManyWritesThatFailsInOneOfThemIsUndone) {
+  test::SmallDisk disk(size_t{40} << 20);
+  if (!disk.mounted()) GTEST_SKIP() << "no small disk to fill: mount says " << disk.why();
+  options_.path = disk.path() + "/table";
+  options_.row_bytes = 4096;
+  ASSERT_TRUE(Open().ok());
+  std::vector<Position> first, second;
+  ASSERT_TRUE(Put(0, 500, 1, &first).ok());
+  for (Key key = 100; key < 200; ++key) Remove(key, first[static_cast<size_t>(key)]);
+  const size_t before = tier_->size();
+  const Status status = Put(10000, 20000, 2);  // 80 MiB, written 8 at a time
+  ASSERT_EQ(status.code(), StatusCode::kOutOfSpace) << status.ToString();
+  EXPECT_EQ(tier_->size(), before);
+  EXPECT_EQ(Scan(*tier_), put_);
+  ASSERT_TRUE(disk.Resize(size_t{512} << 20));
+  ASSERT_TRUE(Open().ok());  // LevelDB writes no more after a compaction failed
+  const Rows found = Scan(*tier_);
+  EXPECT_TRUE(std::includes(found.begin(), found.end(), put_.begin(), put_.end()));
+  ASSERT_TRUE(Put(5000, 100, 3, &second).ok());
+  std::vector<std::byte> row;
+  for (size_t i = 0; i < second.size(); ++i) {
+    ASSERT_TRUE(Get(5000 + static_cast<Key>(i), second[i], &row).ok());
+    ASSERT_EQ(row, (put_[{5000 + static_cast<Key>(i), second[i]}]));
+  }
+  tier_.reset();
+}
+
 TEST_F(LevelDbTierTest, APutThatFailedIsUndoneByTheNextFlush) {
   test::SmallDisk disk(size_t{4} << 20);
   if (!disk.mounted()) GTEST_SKIP() << "no small disk to fill: mount says " << disk.why();
@@ -550,6 +635,25 @@ TEST_F(LevelDbTierTest, APutThatFailedIsUndoneByTheNextFlush) {
   EXPECT_EQ(tier_->size(), put_.size());
   EXPECT_EQ(Scan(*tier_), put_);
   tier_.reset();
+}
+
+TEST_F(LevelDbTierTest, MetricsSayWhatLevelDbHasWritten) {
+  options_.row_bytes = 1024;
+  ASSERT_TRUE(Open().ok());
+  EXPECT_EQ(tier_->tier_metrics().written_bytes, 0);
+  constexpr int kRounds = 16;
+  constexpr size_t kRows = 4096;
+  constexpr auto kPut = int64_t{kRounds * kRows * 1024};  // 64 MiB
+  std::vector<Position> positions;
+  for (int round = 0; round < kRounds; ++round) ASSERT_TRUE(Put(round * 10000, kRows, round, &positions).ok());
+  ASSERT_TRUE(tier_->Flush().ok());
+  TierMetrics m = tier_->tier_metrics();
+  // To the log and to a table, and so far nothing has been merged.
+  EXPECT_GE(m.written_bytes, 2 * kPut - (int64_t{4} << 20));
+  EXPECT_LE(m.written_bytes, 2 * kPut + (int64_t{8} << 20));
+  EXPECT_LE(m.compaction_bytes, int64_t{4} << 20);
+  EXPECT_GE(m.index_bytes, int64_t{kRounds * kRows / 8});
+  EXPECT_LE(m.index_bytes, int64_t{kRounds * kRows});
 }
 
 TEST_F(LevelDbTierTest, TiersShareTheCacheAndTheWriteBuffers) {

@@ -14,10 +14,10 @@ namespace {
 TEST(PositionSweep, GoesOnUntilAThirdIsFreeAndStartsAgain) {
   PositionSweep sweep(1000);
   for (Position i = 0; i < 90; ++i) EXPECT_EQ(sweep.Take(), i);
-  for (Position i = 0; i < 29; ++i) sweep.GiveBack(3 * i);
+  for (Position i = 0; i < 29; ++i) EXPECT_TRUE(sweep.GiveBack(3 * i));
   EXPECT_EQ(sweep.Take(), 90u) << "29 of 90 are free";
-  sweep.GiveBack(88);
-  sweep.GiveBack(89);  // 31 of 91
+  EXPECT_TRUE(sweep.GiveBack(88));
+  EXPECT_TRUE(sweep.GiveBack(89));  // 31 of 91
   for (Position i = 0; i < 29; ++i) EXPECT_EQ(sweep.Take(), 3 * i);
   EXPECT_EQ(sweep.Take(), 88u);
   EXPECT_EQ(sweep.Take(), 89u);
@@ -29,8 +29,8 @@ TEST(PositionSweep, GoesOnUntilAThirdIsFreeAndStartsAgain) {
 TEST(PositionSweep, AtItsLimitItTakesWhatIsFree) {
   PositionSweep sweep(100);
   for (Position i = 0; i < 100; ++i) EXPECT_EQ(sweep.Take(), i);
-  sweep.GiveBack(99);
-  sweep.GiveBack(64);
+  EXPECT_TRUE(sweep.GiveBack(99));
+  EXPECT_TRUE(sweep.GiveBack(64));
   EXPECT_EQ(sweep.Take(), 64u);
   EXPECT_EQ(sweep.Take(), 99u);
   EXPECT_EQ(sweep.end(), 100u);
@@ -44,6 +44,55 @@ TEST(PositionSweep, PositionsOfADatabaseAreTakenAndWhatLiesBetweenIsFree) {
   EXPECT_EQ(sweep.taken(), 3u);
   EXPECT_EQ(sweep.stale(), 0u) << "nothing is there";
   for (const Position position : {0u, 1u, 2u, 4u}) EXPECT_EQ(sweep.Take(), position);
+}
+
+TEST(PositionSweep, WhatIsGivenBackTwiceOrWasNeverTakenIsLeftAlone) {
+  PositionSweep sweep(1000);
+  for (Position i = 0; i < 10; ++i) EXPECT_EQ(sweep.Take(), i);
+  EXPECT_TRUE(sweep.GiveBack(4));
+  for (const Position position : {4u, 10u, 999u, kMaxPosition, ~0u}) EXPECT_FALSE(sweep.GiveBack(position)) << position;
+  EXPECT_EQ(sweep.taken(), 9u);
+  EXPECT_EQ(sweep.stale(), 1u);
+}
+
+TEST(PositionSweep, StalePositionsGoInTheOrderInWhichTheSweepComesLast) {
+  PositionSweep sweep(1000);
+  for (Position i = 0; i < 200; ++i) EXPECT_EQ(sweep.Take(), i);
+  for (Position i = 0; i < 200; i += 2) EXPECT_TRUE(sweep.GiveBack(i));
+  for (Position i = 0; i < 100; i += 2) EXPECT_EQ(sweep.Take(), i);  // from the lowest again: half are free
+  for (const Position position : {10u, 97u}) EXPECT_TRUE(sweep.GiveBack(position));
+  EXPECT_EQ(sweep.TakeStale(4), (std::vector<Position>{10, 97, 196, 198}));
+  EXPECT_EQ(sweep.TakeStale(1000).size(), 48u);
+  EXPECT_EQ(sweep.stale(), 0u);
+  EXPECT_TRUE(sweep.TakeStale(1).empty());
+  EXPECT_EQ(sweep.Take(), 100u) << "they are free all the same";
+}
+
+TEST(PositionSweep, APositionFarUpTakesNoMemoryForThoseBelow) {
+  PositionSweep sweep(size_t{kMaxPosition} + 1);
+  sweep.TakeThis(kMaxPosition);
+  EXPECT_LE(sweep.bytes(), size_t{64} << 10);
+  EXPECT_TRUE(sweep.IsTaken(kMaxPosition));
+  EXPECT_FALSE(sweep.IsTaken(kMaxPosition - (1u << 20)));
+  EXPECT_EQ(sweep.Take(), 0u);
+  EXPECT_TRUE(sweep.GiveBack(kMaxPosition));
+  EXPECT_EQ(sweep.TakeStale(2), std::vector<Position>{kMaxPosition});
+}
+
+TEST(PositionSweep, UnderChurnThePositionsInUseStayHalfAsManyAgain) {
+  test::Random random(3);
+  constexpr size_t kRows = 9000;
+  PositionSweep sweep(size_t{kMaxPosition} + 1);
+  std::vector<Position> rows(kRows);
+  for (Position& row : rows) row = sweep.Take();
+  for (int i = 0; i < 200000; ++i) {
+    Position& row = rows[random.Below(kRows)];
+    const Position before = row;
+    row = sweep.Take();  // as a store does: the new place first
+    ASSERT_TRUE(sweep.GiveBack(before));
+  }
+  EXPECT_LE(sweep.end(), kRows * 3 / 2 + 2);
+  EXPECT_LE(sweep.stale(), kRows / 2 + 2);
 }
 
 // Against sets: no position is given twice, stale ones are those that were given back and not taken or cleaned up since.
@@ -75,7 +124,7 @@ TEST(PositionSweep, IsThatOfASetOfPositions) {
         auto it = taken.lower_bound(static_cast<Position>(random.Below(limit)));
         if (it == taken.end()) it = taken.begin();
         if (it == taken.end()) continue;
-        sweep.GiveBack(*it);
+        ASSERT_TRUE(sweep.GiveBack(*it));
         stale.insert(*it);
         taken.erase(it);
       }
