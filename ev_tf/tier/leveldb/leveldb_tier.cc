@@ -102,6 +102,7 @@ LevelDbTuning LevelDbTuning::LevelDbDefaults() {
   tuning.cache_bytes = size_t{8} << 20;
   tuning.block_bytes = defaults.block_size;
   tuning.file_bytes = defaults.max_file_size;
+  tuning.open_files = defaults.max_open_files;
   tuning.compress = true;
   tuning.verify_checksums = false;
   return tuning;
@@ -138,6 +139,7 @@ Status LevelDbTier::OpenDatabase() {
   options.write_buffer_size = tuning.write_buffer_bytes != 0 ? tuning.write_buffer_bytes : buffer_.bytes();
   options.block_size = tuning.block_bytes;
   options.max_file_size = tuning.file_bytes;
+  options.max_open_files = tuning.open_files;
   options.compression = tuning.compress ? leveldb::kSnappyCompression : leveldb::kNoCompression;
   if (tuning.bloom_bits > 0 && filter_ == nullptr) filter_.reset(leveldb::NewBloomFilterPolicy(tuning.bloom_bits));
   options.filter_policy = filter_.get();

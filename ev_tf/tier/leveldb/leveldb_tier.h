@@ -53,9 +53,10 @@ struct LevelDbTuning {
   size_t write_buffer_bytes = 0;  // 0: 8 MiB, less where a process has many tiers
   size_t cache_bytes = 0;         // 0: the cache that all tiers share
   size_t block_bytes = 2 << 10;   // each is verified and searched for one row
-  size_t file_bytes = 16 << 20;   // LevelDB maps the first 1,000 files: big ones keep a big tier mapped
-  bool compress = false;          // trained floats do not shrink
-  bool verify_checksums = true;   // of every block read: a flipped bit is an error, not a weight
+  size_t file_bytes = 32 << 20;   // LevelDB maps the first 1,000 files: big ones keep a big tier mapped
+  int open_files = 50000;        // whose indexes it keeps, the most it takes: a read of any other file reads that first
+  bool compress = false;         // trained floats do not shrink
+  bool verify_checksums = true;  // of every block read: a flipped bit is an error, not a weight
 
   // LevelDB as it comes, to be compared with.
   static LevelDbTuning LevelDbDefaults();
