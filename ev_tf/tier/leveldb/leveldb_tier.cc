@@ -307,7 +307,7 @@ Status LevelDbTier::Put(Span<const Key> keys, Span<const std::byte> rows, Span<P
   }
   for (size_t first = 0; first < n; first += step) {
     const size_t last = std::min(first + step, n);
-    const Status status = PutChunk(keys, rows, first, last, positions);
+    Status status = PutChunk(keys, rows, first, last, positions);
     if (status.ok()) continue;
     static_cast<void>(GiveBack(positions.subspan(0, last)));  // what failed may be in LevelDB's log
     return status;
@@ -357,7 +357,7 @@ Status LevelDbTier::DeleteStale(size_t n) {
     for (size_t i = first; i < std::min(first + kDeletions, positions.size()); ++i) {
       batch.Delete(RowKey(positions[i]).slice());
     }
-    const Status status = Write(&batch);
+    Status status = Write(&batch);
     if (status.ok()) continue;
     std::lock_guard<std::mutex> lock(sweep_mu_);
     sweep_.MarkStale(Span<const Position>(positions).subspan(first, positions.size() - first));
