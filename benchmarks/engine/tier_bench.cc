@@ -88,6 +88,7 @@ class TimedTier final : public Tier {
   Status Flush() override { return tier_->Flush(); }
   size_t size() const override { return tier_->size(); }
   size_t bytes() const override { return tier_->bytes(); }
+  TierMetrics tier_metrics() const override { return tier_->tier_metrics(); }
 
   struct Spent {
     int64_t rows = 0;
@@ -274,12 +275,11 @@ class Table {
 
 double Over(int64_t a, int64_t b) { return b == 0 ? 0.0 : static_cast<double>(a) / static_cast<double>(b); }
 
-void AddLog(const SsdLogMetrics& before, const SsdLogMetrics& after, int64_t dirty_bytes, JsonLine* line) {
+void AddLog(const SsdLogMetrics& before, const SsdLogMetrics& after, JsonLine* line) {
   const auto more = [&](uint64_t SsdLogMetrics::*field) { return static_cast<int64_t>(after.*field - before.*field); };
   line->Add("io", after.io)
       .Add("reads_per_row", Over(more(&SsdLogMetrics::reads), more(&SsdLogMetrics::rows_got)))
       .Add("bytes_per_read", Over(more(&SsdLogMetrics::read_bytes), more(&SsdLogMetrics::reads)))
-      .Add("written_per_dirty_byte", Over(more(&SsdLogMetrics::written_bytes), dirty_bytes))
       .Add("copied_rows", more(&SsdLogMetrics::rows_copied))
       .Add("rows_put", more(&SsdLogMetrics::rows_put))
       .Add("live_share", after.live_share);
@@ -292,6 +292,7 @@ void Table::Round(const std::vector<std::vector<Key>>& batches, const std::strin
   const TimedTier::Spent puts = lower_ == nullptr ? TimedTier::Spent() : lower_->puts();
   SsdLogTier* const log = lower_ == nullptr ? nullptr : lower_->log();
   const SsdLogMetrics log_before = log == nullptr ? SsdLogMetrics() : log->metrics();
+  const int64_t written_before = lower_ == nullptr ? 0 : lower_->tier_metrics().written_bytes;
   const int64_t read_before = lower_ == nullptr ? 0 : DeviceReadBytes();
   std::vector<double> seconds;
   const double start = WallSeconds();
@@ -343,8 +344,11 @@ void Table::Round(const std::vector<std::vector<Key>>& batches, const std::strin
         .Add("device_read_bytes_per_step", Over(DeviceReadBytes() - read_before, steps))
         .Add("lower_bytes", after.lower_bytes)
         .Add("turnovers", Turnovers());
+    // Of tiers that count it.
+    const int64_t written = lower_->tier_metrics().written_bytes;
+    if (written > 0) line->Add("written_per_dirty_byte", Over(written - written_before, dirty * after.row_bytes));
   }
-  if (log != nullptr) AddLog(log_before, log->metrics(), dirty * after.row_bytes, line);
+  if (log != nullptr) AddLog(log_before, log->metrics(), line);
   line->Add("other_cpu", contention.Read());
 }
 

@@ -58,18 +58,25 @@ class RowKey {
   char bytes_[kRowKeyBytes];
 };
 
-// Bytes of the tables that LevelDB has written since it was opened, as it says: in MB.
-int64_t TableBytes(leveldb::DB& db) {
+// What LevelDB has done since it was opened, as it says: in MB.
+struct TableBytes {
+  int64_t written = 0;  // of tables
+  int64_t merged = 0;   // read by compactions
+};
+
+TableBytes TableBytesOf(leveldb::DB& db) {
   std::string text;
   db.GetProperty("leveldb.stats", &text);
   std::istringstream lines(text);
-  double megabytes = 0;
+  TableBytes bytes;
   for (std::string line; std::getline(lines, line);) {  // of a level each, under a heading
     std::istringstream fields(line);
     double level = 0, files = 0, size = 0, seconds = 0, read = 0, written = 0;
-    if (fields >> level >> files >> size >> seconds >> read >> written) megabytes += written;
+    if (!(fields >> level >> files >> size >> seconds >> read >> written)) continue;
+    bytes.written += static_cast<int64_t>(written * (1 << 20));
+    bytes.merged += static_cast<int64_t>(read * (1 << 20));
   }
-  return static_cast<int64_t>(megabytes * (1 << 20));
+  return bytes;
 }
 
 leveldb::Slice FormatKey() { return {kFormatKey, kFormatKeyBytes}; }
@@ -378,10 +385,9 @@ Status LevelDbTier::Flush() {
 
 TierMetrics LevelDbTier::tier_metrics() const {
   TierMetrics m = Tier::tier_metrics();
-  const int64_t tables = TableBytes(*db_);
-  const int64_t log = log_bytes_.load(std::memory_order_relaxed);
-  m.written_bytes = log + tables;
-  m.compaction_bytes = std::max<int64_t>(tables - log, 0);  // a row is written to the log and to a table first
+  const TableBytes tables = TableBytesOf(*db_);
+  m.written_bytes = log_bytes_.load(std::memory_order_relaxed) + tables.written;
+  m.compaction_bytes = tables.merged;
   std::lock_guard<std::mutex> lock(sweep_mu_);
   m.index_bytes = static_cast<int64_t>(sweep_.bytes());
   return m;

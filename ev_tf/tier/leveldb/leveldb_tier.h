@@ -8,12 +8,13 @@
 // Threads:     any method, from any thread, at once.  LevelDB brings one thread for the compactions of all databases of the
 //              process.
 // Memory:      two bits a position; one block cache for all tiers of the process; write buffers shrink as tiers become many
-//              (WriteBufferGrant).
+//              (WriteBufferGrant); of files beyond the first thousand of the process, which are mapped, their indexes and
+//              filters: some 5 bytes a row of 256.
 // Durability:  a row that was put before a Flush() that returned OK survives a power cut; one put later may be lost, never
 //              torn.  A row that was removed later than that, or whose Put failed, may be there when the database is opened
 //              again, at the position that it had.
-// Space:       stale rows are half as many as rows, while these stay as many; never more for long, but only a Put or Flush
-//              deletes what there is too much of.
+// Space:       stale rows are half as many as rows, while these stay as many; in a table that has become smaller, up to as
+//              many: only a Put or a Flush deletes what there is too much of.
 // Failures:    after a write that failed nothing is added to LevelDB's log, whose end may be torn: the next Put() or
 //              Flush() starts a new one.  Where a compaction failed, LevelDB refuses all writes until the database is opened
 //              anew.  Rows stay readable throughout.

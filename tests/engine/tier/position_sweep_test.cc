@@ -79,6 +79,27 @@ TEST(PositionSweep, APositionFarUpTakesNoMemoryForThoseBelow) {
   EXPECT_EQ(sweep.TakeStale(2), std::vector<Position>{kMaxPosition});
 }
 
+// Bits are kept in pieces of 65,536.
+TEST(PositionSweep, GoesOverTheEdgesOfPiecesAndOverPiecesThatNobodyUses) {
+  constexpr Position kPiece = 65536;
+  PositionSweep sweep(size_t{kMaxPosition} + 1);
+  for (Position i = 0; i < kPiece; ++i) EXPECT_EQ(sweep.Take(), i);
+  for (Position i = 3 * kPiece; i < 3 * kPiece + 70; ++i) sweep.TakeThis(i);
+  for (Position i = kPiece; i < 3 * kPiece; ++i) ASSERT_EQ(sweep.Take(), i);
+  EXPECT_EQ(sweep.Take(), 3 * kPiece + 70);
+  const std::vector<Position> edges = {0, kPiece - 1, kPiece, 2 * kPiece - 1, 3 * kPiece, 3 * kPiece + 70};
+  for (const Position position : edges) EXPECT_TRUE(sweep.GiveBack(position));
+  EXPECT_EQ(sweep.TakeStale(3), (std::vector<Position>(edges.end() - 3, edges.end())));
+  EXPECT_EQ(sweep.TakeStale(9), (std::vector<Position>(edges.begin(), edges.end() - 3)));
+  PositionSweep sparse(size_t{kMaxPosition} + 1);
+  for (const Position position : {kPiece - 1, 4 * kPiece}) {
+    sparse.TakeThis(position);
+    EXPECT_TRUE(sparse.GiveBack(position));
+  }
+  EXPECT_EQ(sparse.TakeStale(2), (std::vector<Position>{kPiece - 1, 4 * kPiece}))
+      << "three pieces between have no bits";
+}
+
 TEST(PositionSweep, UnderChurnThePositionsInUseStayHalfAsManyAgain) {
   test::Random random(3);
   constexpr size_t kRows = 9000;
