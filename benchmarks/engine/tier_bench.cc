@@ -19,7 +19,8 @@
 //                  --warmup_seconds 16 --round_seconds 8 (at most)  --path . (files go into a new directory there, which is
 //                  --turnovers 0                                    deleted)
 // With --turnovers the tiers of a variable are warmed up, for as long as it takes, until so many times their rows were put to
-// them since the fill: how much compaction copies settles only when nothing of the fill is left (two).
+// them since the fill.  After two of them no file of the fill is left in a log, so that compaction copies as much as it will go on
+// to, and LevelDB's positions have gone round.
 // Sweeps --dists; a line of JSON for each distribution, round and table.
 #include <unistd.h>
 

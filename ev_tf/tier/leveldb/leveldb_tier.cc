@@ -58,7 +58,7 @@ class RowKey {
   char bytes_[kRowKeyBytes];
 };
 
-// What LevelDB has done since it was opened, as it says: in MB.
+// What LevelDB has done since it was opened, by its own account, which is rounded to MB.
 struct TableBytes {
   int64_t written = 0;  // of tables
   int64_t merged = 0;   // read by compactions

@@ -105,7 +105,7 @@ class LevelDbTier final : public Tier {
   Status Flush() override;
   size_t size() const override { return size_.load(std::memory_order_relaxed); }
   size_t bytes() const override;              // of the files in the directory
-  TierMetrics tier_metrics() const override;  // what LevelDB has written it says in MB
+  TierMetrics tier_metrics() const override;  // bytes of tables are exact to a MB
 
   using Visitor = std::function<void(Key, Position, Span<const std::byte> row)>;
   // Visits every row of one moment, in the order of the positions.

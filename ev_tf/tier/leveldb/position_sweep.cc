@@ -6,8 +6,8 @@
 namespace ev {
 namespace {
 
-// To start again, one of so many positions in use must be free: what LevelDB merges a row with on its way down falls with it, and
-// its files grow.  ADR 17 has the figures.
+// To start again, one of so many positions in use must be free.  With more of them free LevelDB merges less, and has larger files;
+// docs/adr/0017-leveldb-in-the-order-of-positions.md has the figures.
 constexpr size_t kOneFreeOf = 3;
 
 }  // namespace
