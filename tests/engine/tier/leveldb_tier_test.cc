@@ -336,6 +336,7 @@ TEST_F(LevelDbTierTest, AnotherFormatIsRefusedByNameAndAnOlderOneDeletedOnReques
     EXPECT_EQ(Open().code(), version == 1 ? StatusCode::kOk : StatusCode::kInvalidArgument);
     options_.old_rows = OldRows::kKeep;
   }
+  ASSERT_NE(tier_, nullptr);
   EXPECT_EQ(tier_->size(), 0u);
   ASSERT_TRUE(Put(0, 10, 1).ok());
   ASSERT_TRUE(Open().ok());
